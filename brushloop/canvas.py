@@ -1,0 +1,271 @@
+"""The nouns of brushloop: what is wanted, planned, painted, criticised and recorded.
+
+Every value here is frozen, validated on the way in, and serialises to plain JSON. Nothing in this
+file imports torch, touches a disk or calls a model.
+
+Units: boxes are whole percent of the canvas (0-100), sizes are pixels, scores are 0-1.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+SCHEMA_VERSION = 1
+"""Version of the step format. A reader refuses steps of a later version."""
+
+MAX_PROMPT = 2_000
+"""Longest prompt accepted, in characters."""
+
+Percent = Annotated[int, Field(ge=0, le=100)]
+Box = tuple[Percent, Percent, Percent, Percent]
+"""Left, top, right, bottom in percent of the canvas."""
+
+Score = Annotated[float, Field(ge=0.0, le=1.0)]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+"""A SHA-256 in lower-case hex: the address of a stored object."""
+
+
+class Noun(BaseModel):
+    """Base of every value: immutable, and an unknown field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Frame(Noun):
+    """A reference to a stored picture; never its bytes."""
+
+    hash: Digest
+    width: Annotated[int, Field(ge=1)]
+    height: Annotated[int, Field(ge=1)]
+
+
+class UnitImage(Noun):
+    """One picture of a condition unit, with the mask that travels with it (white = may change)."""
+
+    image: Frame
+    mask: Frame | None = None
+
+
+class ConditionUnit(Noun):
+    """Text and the pictures it speaks of (ACE's condition unit)."""
+
+    text: str = ""
+    images: tuple[UnitImage, ...] = ()
+
+
+class Task(StrEnum):
+    """What kind of making is wanted."""
+
+    PAINT = "paint"
+    PROCESS = "process"
+    RECRAFT = "recraft"
+    EDIT = "edit"
+    CHAT = "chat"
+
+
+class Budget(Noun):
+    """Limits of one creation. Whichever is met first stops the loop, which then says so."""
+
+    rounds: Annotated[int, Field(ge=1)] = 24
+    """Pictures painted (drafts and refinements) in all."""
+    seconds: Annotated[float, Field(gt=0)] = 600.0
+    tokens: Annotated[int, Field(ge=1)] = 100_000
+    """Tokens read and written by the vision-language model."""
+    pixels: Annotated[int, Field(ge=1)] = 100_000_000
+    """Pixels painted: width x height of every draft and refinement."""
+    stall: Annotated[int, Field(ge=1)] = 3
+    """Refinements of one plan step without a better score before the loop moves on."""
+
+
+class Brief(Noun):
+    """What is wanted."""
+
+    prompt: Annotated[str, Field(min_length=1, max_length=MAX_PROMPT)]
+    task: Task = Task.PAINT
+    units: tuple[ConditionUnit, ...] = ()
+    size: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = None
+    """Width and height in pixels; None means the painter's own size."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    budget: Budget = Budget()
+
+    @field_validator("prompt")
+    @classmethod
+    def _has_words(cls, prompt: str) -> str:
+        if not prompt.strip():
+            raise ValueError("the prompt is empty")
+        if any(ord(c) < 32 and c not in "\n\t" for c in prompt) or "\ufffd" in prompt:
+            raise ValueError("the prompt holds control characters: it is not text")
+        try:
+            prompt.encode("utf-8")
+        except UnicodeEncodeError:
+            raise ValueError("the prompt is not valid Unicode text") from None
+        return prompt
+
+
+class Element(Noun):
+    """One thing in the picture: the background, or `count` objects that look the same."""
+
+    name: Annotated[str, Field(min_length=1, max_length=80)]
+    role: Literal["background", "object"] = "object"
+    count: Annotated[int, Field(ge=1, le=64)] = 1
+    color: str | None = None
+    size: str | None = None
+    boxes: tuple[Box, ...] = ()
+    """Where each of the `count` objects goes; empty when the planner leaves it open."""
+
+
+class PlanStep(Noun):
+    """One brush-stroke of the plan: what to paint now, and what is to be seen afterwards."""
+
+    instruction: Annotated[str, Field(min_length=1, max_length=500)]
+    expected: str = ""
+    adds: tuple[Annotated[int, Field(ge=0)], ...]
+    """Indices into `Plan.elements`."""
+
+
+class Plan(Noun):
+    """What will be in the picture, and in which order it is painted."""
+
+    elements: Annotated[tuple[Element, ...], Field(min_length=1, max_length=64)]
+    steps: Annotated[tuple[PlanStep, ...], Field(min_length=1, max_length=64)]
+    style: str | None = None
+    domain: str | None = None
+
+    @model_validator(mode="after")
+    def _steps_add_known_elements(self) -> Plan:
+        for number, step in enumerate(self.steps):
+            for index in step.adds:
+                if index >= len(self.elements):
+                    raise ValueError(
+                        f"step {number} adds element {index}, but there are only {len(self.elements)} elements"
+                    )
+        return self
+
+    def due(self, step: int) -> tuple[int, ...]:
+        """Indices of the elements that should be visible once plan step `step` is painted."""
+        return tuple(sorted({index for done in self.steps[: step + 1] for index in done.adds}))
+
+
+class Status(StrEnum):
+    """What the critic sees of one element. "Not drawn yet" is not "wrong"."""
+
+    PRESENT = "present"
+    MISSING = "missing"
+    WRONG = "wrong"
+    NOT_YET = "not_yet"
+
+
+class Fault(StrEnum):
+    """In which way an element is wrong."""
+
+    OBJECT = "object"
+    COLOR = "color"
+    COUNT = "count"
+    POSITION = "position"
+    SIZE = "size"
+    BACKGROUND = "background"
+
+
+class EditType(StrEnum):
+    """Kinds of edit that a correction can ask for."""
+
+    ADD = "add"
+    REMOVE = "remove"
+    REPLACE = "replace"
+    COLOR = "color"
+    MOVE = "move"
+    RESIZE = "resize"
+    BACKGROUND = "background"
+
+
+class Verdict(StrEnum):
+    """What should happen next, in the critic's view."""
+
+    ACCEPT = "accept"
+    REFINE = "refine"
+    REDRAW = "redraw"
+    REPLAN = "replan"
+
+
+class Finding(Noun):
+    """What the critic says of one element of the plan."""
+
+    element: Annotated[int, Field(ge=0)]
+    status: Status
+    fault: Fault | None = None
+    score: Score | None = None
+    """Probability that the element is as it should be; None when the model gives none."""
+
+
+class Correction(Noun):
+    """One edit that would bring the picture nearer to the plan."""
+
+    edit: EditType
+    instruction: Annotated[str, Field(min_length=1, max_length=500)]
+    regions: tuple[Box, ...] = ()
+    """What may change; empty means the whole canvas. A move or resize gives the old box, then the new."""
+
+
+class Critique(Noun):
+    """The critic's reflection on one state of the canvas."""
+
+    findings: tuple[Finding, ...] = ()
+    corrections: tuple[Correction, ...] = ()
+    verdict: Verdict
+    score: Score = 0.0
+    """Mean score of the elements due so far: the number by which states are compared."""
+
+
+class StepKind(StrEnum):
+    """Kinds of act in the record. `brief` is the root of every chain."""
+
+    BRIEF = "brief"
+    PLAN = "plan"
+    DRAFT = "draft"
+    REFLECT = "reflect"
+    REFINE = "refine"
+    HUMAN = "human"
+    FINISH = "finish"
+
+
+class ModelRef(Noun):
+    """Which model acted: its name, and the SHA-256 over its weight files ("" when unknown)."""
+
+    id: str
+    weights: str = ""
+
+
+class Step(Noun):
+    """One act in the record. Its address is the SHA-256 of its canonical JSON (RFC 8785).
+
+    Measurements (seconds, tokens, memory, host) are not part of a step: see `Store.measure`.
+    """
+
+    kind: StepKind
+    parent: Digest | None = None
+    inputs: tuple[Frame, ...] = ()
+    outputs: tuple[Frame, ...] = ()
+    text: str = ""
+    """For people: the prompt, instruction, reflection or reason, in words."""
+    brief: Brief | None = None
+    plan: Plan | None = None
+    critique: Critique | None = None
+    model: ModelRef | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    settings: dict[str, str | int | float | bool] = {}
+    version: int = SCHEMA_VERSION
+
+
+class StopReason(StrEnum):
+    """Why a creation ended."""
+
+    ACCEPTED = "accepted"
+    STALLED = "stalled"
+    ROUNDS = "rounds"
+    SECONDS = "seconds"
+    TOKENS = "tokens"
+    PIXELS = "pixels"
+    CANCELLED = "cancelled"
