@@ -1,0 +1,47 @@
+"""What the critic asks a vision-language model, word for word, and the shape of the reply.
+
+The embedded model is trained on exactly these texts.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from brushloop.canvas import Correction, Element, Fault, Noun, Plan, Status, Verdict
+
+
+class Seen(Noun):
+    """What the model says of one element."""
+
+    element: Annotated[int, Field(ge=0)]
+    status: Status
+    fault: Fault | None = None
+
+
+class Look(Noun):
+    """A reply: a critique without its scores, which are computed and not believed."""
+
+    findings: tuple[Seen, ...]
+    corrections: tuple[Correction, ...] = ()
+    verdict: Verdict
+
+
+def look_text(prompt: str, plan: Plan, step: int) -> str:
+    """The question about a picture: the prompt, the style, and one line for each element.
+
+    An element that plan steps `0..step` add is `due`; any other comes `later` and is not to be missed yet.
+    """
+    due = set(plan.due(step))
+    lines = [f"look: {' '.join(prompt.split())}", f"style {plan.style or 'any'}"]
+    for index, element in enumerate(plan.elements):
+        lines.append(f"{index} {_line(element)} {'due' if index in due else 'later'}")
+    return "\n".join(lines)
+
+
+def _line(element: Element) -> str:
+    if element.role == "background":
+        return f"background {element.name}"
+    boxes = ", ".join(" ".join(map(str, box)) for box in element.boxes)
+    return f"{element.count} {element.color or '-'} {element.name} {element.size or '-'} at {boxes or '-'}"

@@ -1,0 +1,30 @@
+"""What the planner asks a vision-language model, word for word. The embedded model is trained on these texts."""
+
+from __future__ import annotations
+
+from brushloop.canvas import Critique, Plan, Status
+
+
+def plan_text(prompt: str) -> str:
+    """The question for a first plan."""
+    return f"plan: {squeeze(prompt)}"
+
+
+def replan_text(prompt: str, plan: Plan, critique: Critique) -> str:
+    """The question for another plan, naming what was wrong with the picture that the last one led to."""
+    return f"{plan_text(prompt)}\nfaults: {faults(plan, critique)}"
+
+
+def faults(plan: Plan, critique: Critique) -> str:
+    """`cat missing; apple wrong color`: the findings at fault in a few words, `none` if there are none."""
+    found = [
+        " ".join(filter(None, (plan.elements[finding.element].name, finding.status, finding.fault)))
+        for finding in critique.findings
+        if finding.status in (Status.MISSING, Status.WRONG) and finding.element < len(plan.elements)
+    ]
+    return "; ".join(found) or "none"
+
+
+def squeeze(prompt: str) -> str:
+    """The prompt on one line, with single spaces."""
+    return " ".join(prompt.split())
