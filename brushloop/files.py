@@ -1,0 +1,191 @@
+"""Bytes under names: a local folder, or any filesystem that fsspec can open.
+
+This is all the store knows of disks. A name is a relative path with forward slashes. A write shows
+either the old bytes or all of the new ones, never a part; errors of the operating system leave here
+as `StoreError`s that say where and what to do.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from pathlib import Path
+from typing import Any, Protocol
+
+from brushloop.errors import StoreError, UnwritableError
+
+_ADVICE = {
+    errno.ENOSPC: "free some space there",
+    errno.EDQUOT: "free some of your quota there",
+    errno.EROFS: "that disk is read-only",
+    errno.EACCES: "you may not write there",
+    errno.EPERM: "you may not write there",
+}
+
+
+class Files(Protocol):
+    """A flat view of one folder, near or far."""
+
+    url: str
+    """The folder: an absolute path, or an fsspec URL."""
+
+    def where(self, name: str) -> str:
+        """Path or URL of `name`, for messages and for people."""
+        ...
+
+    def read(self, name: str) -> bytes:
+        """The bytes under `name`.
+
+        Raises:
+            FileNotFoundError: there are none.
+            StoreError: they cannot be read.
+        """
+        ...
+
+    def write(self, name: str, data: bytes) -> None:
+        """Put `data` under `name`, whole or not at all, replacing what was there.
+
+        Raises:
+            UnwritableError: the disk is full, read-only or forbidden.
+        """
+        ...
+
+    def names(self, folder: str) -> list[str]:
+        """Last parts of the names directly in `folder`, sorted; none if there is no such folder.
+
+        Raises:
+            StoreError: the folder cannot be read.
+        """
+        ...
+
+
+def open_files(url: str) -> Files:
+    """Open a folder by path or URL (`s3://…`, `memory://…`). Nothing is created before the first write.
+
+    Raises:
+        StoreError: no filesystem of that kind, or its package is not installed.
+    """
+    for scheme in ("file://", "local://"):
+        url = url.removeprefix(scheme)
+    return RemoteFiles(url) if "://" in url else LocalFiles(url)
+
+
+def write_atomically(path: str, data: bytes) -> None:
+    """Write a local file through a temporary one beside it, on the disk before it takes its name.
+
+    The folder itself is not synced: after a power cut the newest file may be absent, but never partial.
+
+    Raises:
+        UnwritableError: the disk is full, read-only or forbidden, or the folder does not exist.
+    """
+    temporary = os.path.join(os.path.dirname(path), f".{secrets.token_hex(8)}.tmp")
+    try:
+        try:
+            with open(temporary, "xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:  # Ctrl-C too must leave nothing half-written behind
+            if os.path.exists(temporary):
+                os.unlink(temporary)
+            raise
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+class LocalFiles:
+    """A folder on this machine."""
+
+    def __init__(self, path: str) -> None:
+        self.url = os.path.abspath(os.path.expanduser(path))
+
+    def where(self, name: str) -> str:
+        return os.path.join(self.url, *name.split("/"))
+
+    def read(self, name: str) -> bytes:
+        try:
+            return Path(self.where(name)).read_bytes()
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise _unreadable(self.where(name), error) from error
+
+    def write(self, name: str, data: bytes) -> None:
+        path = self.where(name)
+        try:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+        except OSError as error:
+            raise _unwritable(path, error) from error
+        write_atomically(path, data)
+
+    def names(self, folder: str) -> list[str]:
+        try:
+            return sorted(os.listdir(self.where(folder)))
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise _unreadable(self.where(folder), error) from error
+
+
+class RemoteFiles:
+    """A folder on any filesystem of fsspec. Each write is one put, as atomic as that filesystem makes it."""
+
+    def __init__(self, url: str) -> None:
+        from fsspec.core import url_to_fs  # type: ignore[import-untyped]
+
+        self.url = url.rstrip("/")
+        try:
+            self._fs: Any
+            self._fs, root = url_to_fs(self.url)
+        except (ImportError, ValueError, OSError) as error:
+            raise StoreError(f"cannot open the store {url}: {_reason(error)}; check BRUSHLOOP_HOME") from error
+        self._root = root.rstrip("/")
+
+    def where(self, name: str) -> str:
+        return f"{self.url}/{name}"
+
+    def read(self, name: str) -> bytes:
+        try:
+            data: bytes = self._fs.cat_file(f"{self._root}/{name}")
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise _unreadable(self.where(name), error) from error
+        return data
+
+    def write(self, name: str, data: bytes) -> None:
+        path = f"{self._root}/{name}"
+        try:
+            try:
+                self._fs.pipe_file(path, data)
+            except FileNotFoundError:  # only some filesystems have folders that must be made first
+                self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
+                self._fs.pipe_file(path, data)
+        except OSError as error:
+            raise _unwritable(self.where(name), error) from error
+
+    def names(self, folder: str) -> list[str]:
+        path = f"{self._root}/{folder}"
+        try:
+            self._fs.invalidate_cache(path)  # another process may have written since
+            return sorted(entry.rstrip("/").rpartition("/")[2] for entry in self._fs.ls(path, detail=False))
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise _unreadable(self.where(folder), error) from error
+
+
+def _unreadable(where: str, error: OSError) -> StoreError:
+    return StoreError(f"cannot read {where}: {_reason(error)}; check that you may read there")
+
+
+def _unwritable(where: str, error: OSError) -> UnwritableError:
+    advice = f"{_ADVICE[error.errno]}, or" if error.errno in _ADVICE else "please"
+    return UnwritableError(f"cannot write {where}: {_reason(error)}; {advice} choose another folder")
+
+
+def _reason(error: Exception) -> str:
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(text.split()) or type(error).__name__
