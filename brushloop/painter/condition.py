@@ -1,0 +1,142 @@
+"""Pictures as conditions: clean tokens whose keys and values are computed once and read by every denoising step.
+
+A condition's tokens are modulated at timestep 0, attend only to themselves and never see the text, so
+that they are the same in every denoising step and in both guidance branches: caching them is exact. The
+noisy picture's tokens and the text attend to them. (MakeAnything's ReCraft and ACE join condition tokens
+in the same way; the mask that makes the cache exact is ours.)
+
+Shapes: B batch, N noisy tokens, C condition tokens, L text tokens, H heads, D head size.
+"""
+
+from __future__ import annotations
+
+import torch
+from diffusers import FluxTransformer2DModel
+from diffusers.models.embeddings import apply_rotary_emb
+from torch import Tensor
+from torch.nn import functional as F
+
+
+class Condition:
+    """Keys and values of a condition's tokens, (B C H D) each, for every attention layer in order of use."""
+
+    def __init__(self) -> None:
+        self.layers: list[tuple[Tensor, Tensor]] = []
+        self.recording = True
+        self.position = 0
+
+    def layer(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Record this layer's keys and values, or append the recorded ones to them."""
+        if self.recording:
+            self.layers.append((key, value))
+            return key, value
+        kept_key, kept_value = self.layers[self.position]
+        self.position = (self.position + 1) % len(self.layers)
+        batch = key.shape[0]
+        return (
+            torch.cat([key, kept_key.expand(batch, -1, -1, -1)], dim=1),
+            torch.cat([value, kept_value.expand(batch, -1, -1, -1)], dim=1),
+        )
+
+
+class ConditionedAttention:
+    """Flux attention that also reads a `Condition`, passed as `joint_attention_kwargs={"condition": …}`."""
+
+    def __call__(  # type: ignore[no-untyped-def]
+        self,
+        attn,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        image_rotary_emb: tuple[Tensor, Tensor] | None = None,
+        condition: Condition | None = None,
+    ):
+        def heads(projected: Tensor) -> Tensor:
+            return projected.unflatten(-1, (-1, attn.head_dim))
+
+        query = attn.norm_q(heads(attn.to_q(hidden_states)))
+        key = attn.norm_k(heads(attn.to_k(hidden_states)))
+        value = heads(attn.to_v(hidden_states))
+        text = 0
+        if encoder_hidden_states is not None:
+            text = encoder_hidden_states.shape[1]
+            query = torch.cat([attn.norm_added_q(heads(attn.add_q_proj(encoder_hidden_states))), query], dim=1)
+            key = torch.cat([attn.norm_added_k(heads(attn.add_k_proj(encoder_hidden_states))), key], dim=1)
+            value = torch.cat([heads(attn.add_v_proj(encoder_hidden_states)), value], dim=1)
+        if image_rotary_emb is not None:
+            query = apply_rotary_emb(query, image_rotary_emb, sequence_dim=1)
+            key = apply_rotary_emb(key, image_rotary_emb, sequence_dim=1)
+        if condition is not None:
+            key, value = condition.layer(key, value)
+        mixed = F.scaled_dot_product_attention(
+            query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), attn_mask=attention_mask
+        )
+        mixed = mixed.transpose(1, 2).flatten(2, 3).to(query.dtype)
+        if encoder_hidden_states is None:
+            return mixed
+        words, picture = mixed[:, :text], mixed[:, text:]
+        return attn.to_out[1](attn.to_out[0](picture)), attn.to_add_out(words)
+
+
+def positions(height: int, width: int, index: int = 0) -> Tensor:
+    """Position ids (height*width 3) of a picture's tokens; `index` 0 is the canvas being painted, 1… are conditions."""
+    ids = torch.zeros(height, width, 3)
+    ids[..., 0] = index
+    ids[..., 1] = torch.arange(height)[:, None]
+    ids[..., 2] = torch.arange(width)[None, :]
+    return ids.reshape(-1, 3)
+
+
+def prepare(transformer: FluxTransformer2DModel) -> FluxTransformer2DModel:
+    """Let the transformer read conditions; without one it computes what it did before."""
+    transformer.set_attn_processor(ConditionedAttention())
+    return transformer
+
+
+def encode_condition(transformer: FluxTransformer2DModel, tokens: Tensor, ids: Tensor) -> Condition:
+    """One pass over a condition's clean tokens (B C channels) with position ids (C 3); returns its keys and values."""
+    batch = tokens.shape[0]
+    condition = Condition()
+    transformer(
+        hidden_states=tokens,
+        encoder_hidden_states=tokens.new_zeros(batch, 0, transformer.config.joint_attention_dim),
+        pooled_projections=tokens.new_zeros(batch, transformer.config.pooled_projection_dim),
+        timestep=tokens.new_zeros(batch),
+        img_ids=ids,
+        txt_ids=ids.new_zeros(0, 3),
+        joint_attention_kwargs={"condition": condition},
+        return_dict=False,
+    )
+    condition.recording = False
+    return condition
+
+
+def velocity(
+    transformer: FluxTransformer2DModel,
+    noisy: Tensor,
+    timestep: Tensor,
+    words: Tensor,
+    pooled: Tensor,
+    ids: Tensor,
+    condition: Condition | None = None,
+) -> Tensor:
+    """Flow-matching velocity (noise minus data), (B N channels), at `timestep` (B) in 0-1.
+
+    Args:
+        noisy: tokens of the picture being painted (B N channels).
+        words: text features (B L D).
+        pooled: pooled text features (B D).
+        ids: position ids of the picture's tokens (N 3).
+        condition: read by every layer, of batch 1 or B.
+    """
+    out: Tensor = transformer(
+        hidden_states=noisy,
+        encoder_hidden_states=words,
+        pooled_projections=pooled,
+        timestep=timestep,
+        img_ids=ids,
+        txt_ids=ids.new_zeros(words.shape[1], 3),
+        joint_attention_kwargs=None if condition is None else {"condition": condition},
+        return_dict=False,
+    )[0]
+    return out

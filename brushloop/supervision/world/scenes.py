@@ -1,0 +1,351 @@
+"""Scenes: sampled layouts of the small world, and their rendering.
+
+A scene is a tuple of `Element`s (the first is the background) with boxes in percent, plus a style.
+The same nouns describe the plan of a picture and its ground truth, so that nothing is translated.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from brushloop.canvas import Box, Element
+from brushloop.supervision.world.art import BY_NAME, COLORS, OBJECTS, SIZES, STYLES, TINTABLE, aspect, sprite
+
+CANVAS = 128
+"""Width and height of a picture in pixels."""
+
+BACKGROUNDS = ("plain", "sky", "meadow", "beach", "night", "desert", "snow", "sea")
+RELATIONS = ("left", "right", "above", "below", "between")
+HELD_OUT_PERCENT = 4
+"""Share of combinations (object pairs, counts, colours, relations …) that training never sees."""
+
+
+@dataclass(frozen=True)
+class Relation:
+    """`subject` is left of, right of, above or below `other`, or between `other` and `third` (element indices)."""
+
+    kind: str
+    subject: int
+    other: int
+    third: int | None = None
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Elements in the order they are spoken of (the first is the background), and what holds between them."""
+
+    elements: tuple[Element, ...]
+    style: str
+    relation: Relation | None = None
+    variant: int = 0
+    """Which of the background's small variations is drawn."""
+
+    @property
+    def background(self) -> str:
+        return self.elements[0].name
+
+
+def pixels(box: Box, size: int = CANVAS) -> tuple[int, int, int, int]:
+    """A percent box in pixels: left, top, right, bottom."""
+    left, top, right, bottom = (round(edge * size / 100) for edge in box)
+    return left, top, max(right, left + 1), max(bottom, top + 1)
+
+
+def center(box: Box) -> tuple[float, float]:
+    """The middle of a box, in percent."""
+    return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+
+
+# Rendering ------------------------------------------------------------------------------------------------------
+
+
+def render(elements: Iterable[Element], style: str, variant: int = 0, size: int = CANVAS) -> Image.Image:
+    """Draw `elements` in order, RGB, `size` x `size` pixels. Without a background element the paper is plain."""
+    things = list(elements)
+    name = next((thing.name for thing in things if thing.role == "background"), "plain")
+    picture = backdrop(name, variant % 16, size).copy()
+    for thing in things:
+        if thing.role == "object":
+            for box in thing.boxes:
+                left, top, right, bottom = pixels(box, size)
+                drawn = sprite(thing.name, style, thing.color, right - left, bottom - top)
+                picture.paste(drawn, (left, top), drawn)
+    return picture
+
+
+def _blend(size: int, stops: Sequence[tuple[float, tuple[int, int, int]]]) -> Image.Image:
+    rows = np.linspace(0, 1, size)
+    channels = [np.interp(rows, [at for at, _ in stops], [color[c] for _, color in stops]) for c in range(3)]
+    column = np.stack(channels, -1)[:, None, :]
+    return Image.fromarray(np.broadcast_to(column, (size, size, 3)).round().astype(np.uint8), "RGB")
+
+
+@lru_cache(maxsize=256)
+def backdrop(name: str, variant: int, size: int = CANVAS) -> Image.Image:
+    """One of sixteen variations of a background, RGB."""
+    rng = random.Random(f"{name}/{variant}")
+    horizon = rng.uniform(0.52, 0.66)
+    pale, sky = (206, 233, 250), (150, 205, 242)
+    if name == "plain":
+        return _blend(size, [(0, (250, 246, 238)), (1, (244, 238, 226))])
+    if name == "sky":
+        picture = _blend(size, [(0, (96, 178, 238)), (1, (196, 230, 250))])
+    elif name == "meadow":
+        picture = _blend(
+            size, [(0, sky), (horizon - 0.01, pale), (horizon, (150, 206, 104)), (1, (104, 172, 74))]
+        )
+    elif name == "beach":
+        picture = _blend(
+            size,
+            [(0, sky), (horizon - 0.16, pale), (horizon - 0.15, (64, 158, 202)), (horizon - 0.01, (110, 196, 216)),
+             (horizon, (250, 228, 176)), (1, (238, 204, 140))],
+        )  # fmt: skip
+    elif name == "night":
+        picture = _blend(size, [(0, (18, 22, 58)), (0.8, (46, 48, 104)), (1, (28, 30, 66))])
+    elif name == "desert":
+        picture = _blend(
+            size, [(0, (252, 214, 160)), (horizon - 0.01, (255, 236, 200)), (horizon, (226, 168, 96)), (1, (206, 140, 74))]
+        )
+    elif name == "snow":
+        picture = _blend(
+            size, [(0, (176, 196, 222)), (horizon - 0.01, (216, 226, 240)), (horizon, (250, 252, 255)), (1, (226, 236, 248))]
+        )
+    elif name == "sea":
+        picture = _blend(
+            size, [(0, pale), (horizon - 0.21, (226, 242, 250)), (horizon - 0.2, (46, 128, 190)), (1, (16, 70, 138))]
+        )
+    else:
+        raise ValueError(f"no background {name!r}; there are {', '.join(BACKGROUNDS)}")
+    pen = ImageDraw.Draw(picture, "RGBA")
+    for _ in range({"sky": 3, "night": 22, "sea": 9, "meadow": 12, "snow": 14, "desert": 5, "beach": 5}[name]):
+        x, y = rng.uniform(0, size), rng.uniform(0, 1)
+        if name == "sky":
+            y *= size
+            for dx, r in ((-9, 6), (0, 9), (9, 6)):
+                pen.ellipse([x + dx - r, y - r * 0.7, x + dx + r, y + r * 0.7], fill=(255, 255, 255, 120))
+        elif name == "night":
+            r = rng.choice((0.6, 0.9, 1.2))
+            pen.ellipse([x - r, y * size - r, x + r, y * size + r], fill=(255, 250, 214, 220))
+        else:
+            top = size * (horizon - 0.16 if name == "sea" else horizon + 0.03)
+            y, w = top + y * (size - top), rng.uniform(3, 8)
+            shade = {"meadow": (84, 150, 60, 110), "sea": (150, 200, 230, 110)}.get(name, (150, 130, 110, 60))
+            pen.line([x - w, y, x + w, y], fill=shade, width=1)
+    return picture
+
+
+# Sampling -------------------------------------------------------------------------------------------------------
+
+
+def held_out(key: str, split: str = "") -> bool:
+    """Whether a combination is kept from training: decided by the hash of its name alone.
+
+    `split` names another, independent division (the judge has its own)."""
+    return int.from_bytes(hashlib.sha256(f"{split}{key}".encode()).digest()[:4], "big") % 100 < HELD_OUT_PERCENT
+
+
+def combinations(scene: Scene) -> set[str]:
+    """Names of every combination that a scene shows."""
+    objects = scene.elements[1:]
+    keys = {f"{scene.background}|{thing.name}" for thing in objects}
+    keys |= {f"{thing.name}x{thing.count}" for thing in objects if thing.count > 1}
+    keys |= {f"{thing.color} {thing.name}" for thing in objects if thing.color}
+    for i, one in enumerate(objects):
+        for two in objects[i + 1 :]:
+            keys.add("+".join(sorted((one.name, two.name))))
+            if one.color and two.color:
+                keys.add("+".join(sorted((f"{one.color} {one.name}", f"{two.color} {two.name}"))))
+    if scene.relation and scene.relation.third is None:
+        subject, other = scene.elements[scene.relation.subject], scene.elements[scene.relation.other]
+        keys.add(f"{subject.name} {scene.relation.kind} {other.name}")
+    return keys
+
+
+def is_held_out(scene: Scene, split: str = "") -> bool:
+    """Whether any combination of the scene is kept from training."""
+    return any(held_out(key, split) for key in combinations(scene))
+
+
+def holds(relation: Relation, elements: Sequence[Element], gap: float = 8.0) -> bool:
+    """Whether the boxes satisfy the relation, centre to centre with at least `gap` percent between."""
+    axis, sign = {"left": (0, -1), "right": (0, 1), "above": (1, -1), "below": (1, 1), "between": (0, 0)}[relation.kind]
+    mine = [center(box)[axis] for box in elements[relation.subject].boxes]
+    theirs = [center(box)[axis] for box in elements[relation.other].boxes]
+    if relation.kind == "between":
+        assert relation.third is not None
+        third = [center(box)[0] for box in elements[relation.third].boxes]
+        low, high = sorted((theirs, third))
+        return max(low) + gap <= min(mine) and max(mine) + gap <= min(high)
+    if sign < 0:
+        return max(mine) + gap <= min(theirs)
+    return min(mine) - gap >= max(theirs)
+
+
+def box_for(rng: random.Random, name: str, style: str, size: str) -> tuple[int, int]:
+    """Width and height in percent for an object of a size class, with a little jitter."""
+    longer = SIZES[size] * rng.uniform(0.94, 1.08)
+    ratio = aspect(name, style)
+    width, height = (longer, longer / ratio) if ratio >= 1 else (longer * ratio, longer)
+    return max(8, round(width * 100 / CANVAS)), max(8, round(height * 100 / CANVAS))
+
+
+def apart(box: Box, others: Iterable[Box], gap: int = 2) -> bool:
+    """Whether a box keeps `gap` percent from all others."""
+    return all(
+        box[2] + gap <= other[0] or other[2] + gap <= box[0] or box[3] + gap <= other[1] or other[3] + gap <= box[1]
+        for other in others
+    )
+
+
+def free_box(rng: random.Random, width: int, height: int, taken: Sequence[Box], tries: int = 40) -> Box | None:
+    """A place of `width` x `height` percent clear of the boxes in `taken`, or None."""
+    for _ in range(tries):
+        left, top = rng.randint(2, 98 - width), rng.randint(2, 98 - height)
+        box = (left, top, left + width, top + height)
+        if apart(box, taken):
+            return box
+    return None
+
+
+def sample_element(rng: random.Random, exclude: Iterable[str] = (), count: int = 1, colored: bool | None = None) -> Element:
+    """One object without boxes. `colored` True forces a colour, False forbids one, None leaves it to chance."""
+    names = [name for name in (TINTABLE if colored else BY_NAME) if name not in set(exclude)]
+    name = rng.choice(names)
+    tint = name in TINTABLE and (colored or (colored is None and rng.random() < 0.7))
+    size = rng.choice((None, None, "small", "medium", "large")) if count < 3 else None
+    return Element(name=name, count=count, color=rng.choice(tuple(COLORS)) if tint else None, size=size)
+
+
+def place(rng: random.Random, elements: Sequence[Element], style: str, relation: Relation | None = None) -> tuple[Element, ...] | None:
+    """Give every object boxes that do not touch and that satisfy the relation; None if it does not fit."""
+    total = sum(thing.count for thing in elements if thing.role == "object")
+    usual = "large" if total == 1 else "medium" if total <= 3 else "small"
+    for _ in range(60):
+        taken: list[Box] = []
+        placed = []
+        for thing in elements:
+            if thing.role == "background":
+                placed.append(thing)
+                continue
+            width, height = box_for(rng, thing.name, style, thing.size or usual)
+            boxes = []
+            for _ in range(thing.count):
+                box = free_box(rng, width, height, taken)
+                if box is None:
+                    break
+                boxes.append(box)
+                taken.append(box)
+            if len(boxes) < thing.count:
+                break
+            placed.append(thing.model_copy(update={"boxes": tuple(sorted(boxes))}))
+        if len(placed) == len(elements) and (relation is None or holds(relation, placed)):
+            return tuple(placed)
+    return None
+
+
+SLOTS: dict[int, tuple[float, tuple[tuple[float, float], ...]]] = {  # by number of objects: largest side, centres
+    1: (47, ((50, 54),)),
+    2: (44, ((27, 54), (73, 54))),
+    3: (31, ((18, 54), (50, 54), (82, 54))),
+    4: (42, ((27, 27), (73, 27), (27, 73), (73, 73))),
+    5: (31, ((18, 28), (50, 28), (82, 28), (32, 73), (68, 73))),
+    6: (31, ((18, 28), (50, 28), (82, 28), (18, 73), (50, 73), (82, 73))),
+    7: (31, ((18, 20), (50, 20), (82, 20), (32, 52), (68, 52), (32, 83), (68, 83))),
+}
+
+
+def tidy(
+    rng: random.Random, elements: Sequence[Element], style: str, relation: Relation | None = None, jitter: float = 3
+) -> tuple[Element, ...] | None:
+    """Lay objects out as a composer would: in order, evenly, the relation along its own axis. None if too many."""
+    objects = [thing for thing in elements if thing.role == "object"]
+    total = sum(thing.count for thing in objects)
+    if total not in SLOTS:
+        return None
+    side, slots = SLOTS[total]
+    places: dict[int, list[tuple[float, float]]] = {}
+    if relation is not None and relation.third is None:
+        low, high = relation.subject, relation.other
+        if relation.kind in ("right", "below"):
+            low, high = high, low
+        for index, along in ((low, 26.0), (high, 74.0)):
+            count = elements[index].count
+            across = [50.0] if count == 1 else [100 * (i + 0.5) / count for i in range(count)]
+            places[index] = [(along, at) if relation.kind in ("left", "right") else (at, along) for at in across]
+        most = max(elements[low].count, elements[high].count)
+        side = {1: 44, 2: 42, 3: 30}.get(most, 22)
+    else:
+        order = list(range(1, len(elements)))
+        if relation is not None and relation.third is not None:
+            order = [relation.other, relation.subject, relation.third]
+        rest = list(slots)
+        for index in order:
+            places[index] = [rest.pop(0) for _ in range(elements[index].count)]
+    placed = []
+    for index, thing in enumerate(elements):
+        if thing.role == "background":
+            placed.append(thing)
+            continue
+        scale = SIZES[thing.size or "large"] / SIZES["large"] if thing.size != "medium" else 0.8
+        longer, ratio = side * scale * rng.uniform(0.94, 1.0), aspect(thing.name, style)
+        wide, high_ = (longer, longer / ratio) if ratio >= 1 else (longer * ratio, longer)
+        boxes = []
+        for x, y in places[index]:
+            left = min(max(x + rng.uniform(-jitter, jitter) - wide / 2, 1), 99 - wide)
+            top = min(max(y + rng.uniform(-jitter, jitter) - high_ / 2, 1), 99 - high_)
+            boxes.append((round(left), round(top), round(left + wide), round(top + high_)))
+        placed.append(thing.model_copy(update={"boxes": tuple(boxes)}))
+    return tuple(placed)
+
+
+CATEGORIES = ("single", "two", "counting", "color", "position", "binding", "many")
+
+
+def sample(rng: random.Random, category: str | None = None, composed: float = 0.3) -> Scene:
+    """A random scene. Categories follow the usual text-to-image benchmarks (GenEval), plus `many`.
+
+    `composed` is the share of tidy layouts; the others are scattered.
+    """
+    category = category or rng.choice(CATEGORIES)
+    while True:
+        style, background = rng.choice(STYLES), Element(name=rng.choice(BACKGROUNDS), role="background")
+        relation = None
+        if category == "single":
+            objects = [sample_element(rng, colored=False)]
+        elif category == "color":
+            objects = [sample_element(rng, colored=True)]
+        elif category == "counting":
+            objects = [sample_element(rng, count=rng.randint(2, 4))]
+        else:
+            number = {"two": 2, "position": 2 + (rng.random() < 0.2), "binding": 2}.get(category) or rng.choice((2, 3, 3))
+            objects = []
+            for _ in range(number):
+                count = rng.choice((1, 1, 1, 2)) if category == "many" else 1
+                colored = True if category == "binding" else None
+                objects.append(sample_element(rng, [thing.name for thing in objects], count, colored))
+            if category == "position":
+                relation = Relation("between", 1, 2, 3) if number == 3 else Relation(rng.choice(RELATIONS[:4]), 1, 2)
+            elif category == "many" and number == 2 and rng.random() < 0.4:
+                relation = Relation(rng.choice(RELATIONS[:4]), 1, 2)
+        lay = tidy if rng.random() < composed else place
+        placed = lay(rng, [background, *objects], style, relation)
+        if placed is not None and (relation is None or holds(relation, placed)):
+            return Scene(placed, style, relation, rng.randrange(16))
+
+
+def sample_split(rng: random.Random, training: bool, category: str | None = None, split: str = "", composed: float = 0.3) -> Scene:
+    """A scene of the training split, or one that shows at least one held-out combination."""
+    while True:
+        scene = sample(rng, category, composed)
+        if is_held_out(scene, split) is not training:
+            return scene
+
+
+__all__ = ["BACKGROUNDS", "CANVAS", "CATEGORIES", "OBJECTS", "RELATIONS", "Relation", "Scene", "render", "sample"]

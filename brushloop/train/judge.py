@@ -1,0 +1,154 @@
+"""Recipe `judge`: the independent detector, on its own division of the world."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageFilter
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from brushloop.canvas import Element
+from brushloop.supervision.faults import spoil
+from brushloop.supervision.judge import GRID, NAMES, TONES, Detector
+from brushloop.supervision.world import scenes
+from brushloop.supervision.world.art import STYLES
+from brushloop.train.loop import Recipe, fit
+
+SPLIT = "judge/"
+RECIPE = Recipe(steps=2200, batch=32, lr=3e-3, seed=71, warmup=100, ema=0.995, weight_decay=1e-4, log_every=25)
+
+
+def blemish(picture: Image.Image, rng: random.Random, vae: nn.Module | None = None) -> Image.Image:
+    """Soften, tint and dirty a picture a little, as painters do."""
+    if rng.random() < 0.5:
+        picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.2, 1.1)))
+    array = np.asarray(picture, np.float32)
+    noise = np.random.default_rng(rng.randrange(2**32))
+    if rng.random() < 0.5:
+        array = array + noise.normal(0, rng.uniform(1, 9), array.shape)
+    if rng.random() < 0.5:
+        array = array * rng.uniform(0.92, 1.08) + noise.uniform(-8, 8, (1, 1, 3))
+    return Image.fromarray(array.clip(0, 255).astype(np.uint8))
+
+
+class Detection:
+    """Find every object of a scene."""
+
+    def __init__(self, recipe: Recipe, vae: nn.Module | None = None) -> None:
+        self.recipe = recipe
+        self.module: nn.Module = Detector()
+        self.vae = vae
+
+    def batch(self, step: int) -> tuple[Tensor, list[scenes.Scene]]:
+        rng = random.Random(f"judge/{self.recipe.seed}/{step}")
+        pictures, shown = [], []
+        for _ in range(self.recipe.batch):
+            scene = scenes.sample_split(rng, True, split=SPLIT)
+            picture = scenes.render(scene.elements, scene.style, scene.variant)
+            if rng.random() < 0.2 and len(scene.elements) > 2:  # something spoiled is no object
+                gone = scene.elements[-1]
+                scene = scenes.Scene(scene.elements[:-1], scene.style, None, scene.variant)
+                picture = scenes.render(scene.elements, scene.style, scene.variant)
+                for box in gone.boxes:
+                    spoil(picture, box, rng, low=rng.choice((2, 3, 4)))
+            pictures.append(np.asarray(blemish(picture, rng)))
+            shown.append(scene)
+        pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+        if self.vae is not None:
+            some = slice(0, self.recipe.batch // 4)
+            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+                pixels[some] = self.vae.decoder(self.vae.encoder(pixels[some]).chunk(2, 1)[0]).float().clamp(-1, 1)
+        return pixels.contiguous(memory_format=torch.channels_last), shown
+
+    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        pixels, shown = self.batch(step)
+        with torch.autocast("cpu", torch.bfloat16):
+            cells, whole = self.module(pixels)
+        cells, whole = cells.float(), whole.float()
+        heat = torch.zeros(len(shown), GRID, GRID)
+        ignore = torch.zeros_like(heat, dtype=torch.bool)
+        spots: list[tuple[int, int, int]] = []
+        names, tones, sides = [], [], []
+        for b, scene in enumerate(shown):
+            for thing in scene.elements[1:]:
+                for box in thing.boxes:
+                    left, top, right, bottom = (edge * scenes.CANVAS / 100 for edge in box)
+                    column, row = int((left + right) / 16), int((top + bottom) / 16)
+                    for r in range(max(0, row - 1), min(GRID, row + 2)):
+                        for c in range(max(0, column - 1), min(GRID, column + 2)):
+                            x, y = (c + 0.5) * 8, (r + 0.5) * 8
+                            if (r, c) != (row, column):
+                                ignore[b, r, c] = heat[b, r, c] == 0
+                            if left < x < right and top < y < bottom:
+                                spots.append((b, r, c))
+                                names.append(NAMES.index(thing.name))
+                                tones.append(TONES.index(thing.color) if thing.color else -100)
+                                sides.append((x - left, y - top, right - x, bottom - y))
+                    heat[b, row, column] = 1
+                    ignore[b, row, column] = False
+        at = torch.tensor(spots).unbind(1)
+        picked = cells.permute(0, 2, 3, 1)[at[0], at[1], at[2]]
+        p = cells[:, 0]
+        focal = F.binary_cross_entropy_with_logits(p, heat, reduction="none") * (heat - p.sigmoid()).abs().detach()
+        found = (focal * ~ignore).sum() / heat.sum()
+        box = F.l1_loss(picked[:, 1:5].sigmoid(), torch.tensor(sides) / 64)
+        name = F.cross_entropy(picked[:, 5 : 5 + len(NAMES)], torch.tensor(names))
+        tone = F.cross_entropy(picked[:, 5 + len(NAMES) :], torch.tensor(tones), ignore_index=-100)
+        ground = F.cross_entropy(
+            whole[:, : len(scenes.BACKGROUNDS)], torch.tensor([scenes.BACKGROUNDS.index(s.background) for s in shown])
+        )
+        style = F.cross_entropy(
+            whole[:, len(scenes.BACKGROUNDS) :], torch.tensor([STYLES.index(s.style) for s in shown])
+        )
+        parts = {"found": found, "box": box, "name": name, "tone": tone, "ground": ground, "style": style}
+        return found + 4 * box + name + 0.5 * tone + 0.2 * ground + 0.2 * style, {k: v.item() for k, v in parts.items()}
+
+
+def object_f1(weights: Path, number: int = 500, seed: int = 0) -> dict[str, float]:
+    """Object F1, colour accuracy and background accuracy on held-out renders of the judge's own division."""
+    from brushloop.supervision.judge import Judge, overlap
+
+    judge = Judge(weights)
+    rng = random.Random(f"judge-test/{seed}")
+    hits = wanted = seen = colored = right = grounds = 0
+    for _ in range(number):
+        scene = scenes.sample_split(rng, False, split=SPLIT)
+        sight = judge.look([scenes.render(scene.elements, scene.style, scene.variant)])[0]
+        left = list(sight.objects)
+        grounds += sight.background == scene.background
+        for thing, box in ((thing, box) for thing in scene.elements[1:] for box in thing.boxes):
+            match = next((one for one in left if one.name == thing.name and overlap(one.box, box) >= 0.5), None)
+            if match is not None:
+                left.remove(match)
+                hits += 1
+                if thing.color:
+                    colored += 1
+                    right += match.color == thing.color
+        wanted += sum(thing.count for thing in scene.elements[1:])
+        seen += len(sight.objects)
+    return {
+        "precision": hits / seen, "recall": hits / wanted, "f1": 2 * hits / (seen + wanted),
+        "color": right / max(1, colored), "background": grounds / number,
+    }  # fmt: skip
+
+
+def train(folder: Path, vae: Path | None = None, recipe: Recipe = RECIPE, seconds: float | None = None) -> None:
+    """Train and write `folder/judge.safetensors`."""
+    from diffusers import AutoencoderKL
+    from safetensors.torch import save_file
+
+    task = Detection(recipe, AutoencoderKL.from_pretrained(vae).eval() if vae else None)
+    task.module.to(memory_format=torch.channels_last)
+
+    def keep(average: nn.Module, step: int) -> None:
+        state = {k: v.to(torch.bfloat16).contiguous() for k, v in average.state_dict().items() if v.is_floating_point()}
+        save_file(state, folder / "judge.safetensors")
+
+    fit(task, recipe, folder, on_save=keep, seconds=seconds)
+
+
+__all__ = ["Element", "object_f1", "train"]

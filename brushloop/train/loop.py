@@ -1,0 +1,145 @@
+"""One training loop for every model: cosine schedule, clipping, EMA, checkpoints, exact resume.
+
+A task is anything with a `module` and a `loss(step)`. The data of a step depends on the step number
+alone, so a run that was killed goes on with the same batches and the same loss.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The numbers of a run."""
+
+    steps: int
+    batch: int
+    lr: float
+    seed: int = 0
+    warmup: int = 200
+    ema: float = 0.999
+    clip: float = 1.0
+    weight_decay: float = 0.01
+    final_lr: float = 0.02
+    """Learning rate at the end, as a share of `lr` (cosine in between)."""
+    save_every: float = 240.0
+    """Seconds between checkpoints."""
+    log_every: int = 50
+    stable: bool = False
+    """Hold the rate after warm-up and fall to `final_lr` in the last fifth (a run that may be extended)."""
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step (0-based)."""
+        if step < self.warmup:
+            return self.lr * (step + 1) / self.warmup
+        done = (step - self.warmup) / max(1, self.steps - self.warmup)
+        if self.stable:
+            done = max(0.0, (done - 0.8) / 0.2)
+        return self.lr * (self.final_lr + (1 - self.final_lr) * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
+
+
+class Task(Protocol):
+    """What is trained, and on what."""
+
+    module: nn.Module
+
+    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        """The loss of one step's batch (scalar), and figures to log."""
+        ...
+
+
+def fit(
+    task: Task,
+    recipe: Recipe,
+    folder: Path,
+    *,
+    on_save: Callable[[nn.Module, int], None] | None = None,
+    seconds: float | None = None,
+) -> nn.Module:
+    """Train until `recipe.steps`, or until `seconds` have passed; return the module with its averaged weights.
+
+    `folder` receives `checkpoint.pt` (module, average, optimizer, step) and `log.jsonl`; a run found there
+    is continued. `on_save(average, step)` is called after each checkpoint.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    module = task.module
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(
+        parameters, lr=recipe.lr, betas=(0.9, 0.99), weight_decay=recipe.weight_decay, fused=True
+    )
+    average = torch.optim.swa_utils.AveragedModel(
+        module, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(recipe.ema), use_buffers=True
+    )
+    start = 0
+    kept = folder / "checkpoint.pt"
+    if kept.exists():
+        state = torch.load(kept, weights_only=True, map_location="cpu")
+        module.load_state_dict(state["module"])
+        average.load_state_dict(state["average"])
+        if "optimizer" in state:
+            optimizer.load_state_dict(state["optimizer"])
+        start = int(state["step"])
+    (folder / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1))
+
+    def save(step: int) -> None:
+        state = {
+            "module": module.state_dict(),
+            "average": average.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "step": step,
+        }
+        torch.save(state, kept.with_suffix(".tmp"))
+        os.replace(kept.with_suffix(".tmp"), kept)
+        if on_save is not None:
+            on_save(average.module, step)
+
+    began = saved = time.monotonic()
+    sums: dict[str, float] = {}
+    count = 0
+    step = start
+    with (folder / "log.jsonl").open("a") as log:
+        while step < recipe.steps:
+            rate = recipe.rate(step)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            torch.manual_seed(hash((recipe.seed, step)) & 0x7FFFFFFF)
+            loss, figures = task.loss(step)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            norm = nn.utils.clip_grad_norm_(parameters, recipe.clip)
+            value = loss.item()
+            if not math.isfinite(value) or not math.isfinite(norm.item()):
+                log.write(json.dumps({"step": step, "skipped": "loss or gradient is not finite"}) + "\n")
+                step += 1
+                continue
+            optimizer.step()
+            average.update_parameters(module)
+            step += 1
+            for key, figure in {"loss": value, "norm": norm.item(), **figures}.items():
+                sums[key] = sums.get(key, 0.0) + figure
+            count += 1
+            now = time.monotonic()
+            if step % recipe.log_every == 0:
+                line: dict[str, float] = {"step": step, "samples": step * recipe.batch, "seconds": round(now - began, 1)}
+                line |= {key: round(total / count, 5) for key, total in sums.items()} | {"lr": rate}
+                log.write(json.dumps(line) + "\n")
+                log.flush()
+                sums, count = {}, 0
+            if now - saved > recipe.save_every:
+                save(step)
+                saved = time.monotonic()
+            if seconds is not None and now - began > seconds:
+                break
+    save(step)
+    return average.module

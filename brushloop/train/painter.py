@@ -1,0 +1,187 @@
+"""Recipe `painter`: a small Flux that paints scenes from text and edits them from instructions.
+
+Flow matching (Lipman et al. 2023; the rectified form of FLUX): x_t = (1 - t) x_0 + t ε, target ε - x_0,
+mean squared error. Steps alternate between text to picture and edits whose canvas joins as a condition.
+Text encoders and transformer learn together; the latents come from the autoencoder, which is frozen.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
+from PIL import Image
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
+
+from brushloop.canvas import Box
+from brushloop.painter.condition import encode_condition, positions, prepare, velocity
+from brushloop.painter.tokens import pack, place
+from brushloop.supervision.faults import spoil
+from brushloop.supervision.world import edits, scenes, words
+from brushloop.train.autoencoder import mean_code
+from brushloop.train.loop import Recipe, fit
+from brushloop.train.text import LENGTH, clip_tokenizer, t5_tokenizer
+
+RECIPE = Recipe(steps=6000, batch=32, lr=8e-4, warmup=300, ema=0.999, stable=True, log_every=20)
+WIDTH, HEADS = 256, 8
+SIDE = scenes.CANVAS // 16
+"""Tokens along one side of a picture."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One picture to paint: its words, what it shows, where its objects are, and the canvas it starts from."""
+
+    text: str
+    placed: str
+    picture: Image.Image
+    focus: tuple[Box, ...]
+    canvas: Image.Image | None = None
+
+
+def build(tokens: int, clip_tokens: int, end: int, channels: int = 16) -> nn.ModuleDict:
+    """A fresh transformer with its two text encoders."""
+    transformer = FluxTransformer2DModel(
+        in_channels=4 * channels,
+        num_layers=2,
+        num_single_layers=7,
+        attention_head_dim=WIDTH // HEADS,
+        num_attention_heads=HEADS,
+        joint_attention_dim=WIDTH,
+        pooled_projection_dim=128,
+        axes_dims_rope=(8, 12, 12),
+    )
+    clip = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=clip_tokens, hidden_size=128, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4,
+            max_position_embeddings=LENGTH, bos_token_id=0, eos_token_id=end, pad_token_id=end,
+        )
+    )  # fmt: skip
+    t5 = T5EncoderModel(
+        T5Config(
+            vocab_size=tokens, d_model=WIDTH, d_kv=32, d_ff=640, num_layers=3, num_heads=8,
+            feed_forward_proj="gated-gelu", dropout_rate=0.0,
+        )
+    )  # fmt: skip
+    return nn.ModuleDict({"transformer": prepare(transformer), "text_encoder": clip, "text_encoder_2": t5})
+
+
+def paint_example(rng: random.Random) -> Example:
+    """Text to picture: a prompt as people write it, or a plan step with its places."""
+    scene = scenes.sample_split(rng, True)
+    prompt = words.prompt(scene, rng)[0]
+    picture = scenes.render(scene.elements, scene.style, scene.variant)
+    boxes = tuple(box for thing in scene.elements[1:] for box in thing.boxes)
+    kind = rng.random()
+    if kind < 0.5:
+        return Example(prompt, prompt, picture, boxes)
+    if kind < 0.6 and len(boxes) <= 4:
+        return Example(prompt, place(prompt, boxes), picture, boxes)
+    thing = rng.choice(scene.elements[1:])
+    text = words.begin(scene.elements[0], thing, scene.style)
+    picture = scenes.render((scene.elements[0], thing), scene.style, scene.variant)
+    return Example(text, place(text, thing.boxes), picture, thing.boxes)
+
+
+def edit_example(rng: random.Random) -> Example:
+    """An edit: the canvas before, the instruction with its places, the canvas after."""
+    edit = edits.sample(rng, True)
+    before = scenes.render(edit.before, edit.style, edit.variant)
+    after = scenes.render(edit.after, edit.style, edit.variant)
+    if edit.kind in ("replace", "add") and rng.random() < 0.35:
+        for box in edit.regions:
+            spoil(before, box, rng)
+    focus = edit.regions or tuple(box for thing in edit.after[1:] for box in thing.boxes)
+    return Example(edit.text, place(edit.text, edit.regions), after, focus, before)
+
+
+class Painting:
+    """The flow-matching task."""
+
+    def __init__(self, recipe: Recipe, vae: AutoencoderKL) -> None:
+        self.recipe = recipe
+        self.vae = vae.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        self.tokenizer, self.tokenizer_2 = clip_tokenizer(), t5_tokenizer()
+        self.module: nn.Module = build(len(self.tokenizer_2), len(self.tokenizer), self.tokenizer.eos_token_id)
+        self.ids = positions(SIDE, SIDE)
+        self.canvas_ids = positions(SIDE, SIDE, 1)
+
+    def latents(self, pictures: Sequence[Image.Image]) -> Tensor:
+        """Pictures as (B N 4C) normalised tokens."""
+        pixels = torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures]))
+        pixels = pixels.permute(0, 3, 1, 2).float().div(127.5).sub(1).contiguous(memory_format=torch.channels_last)
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            code = mean_code(self.vae, pixels).float()
+        return pack(((code - self.vae.config.shift_factor) * self.vae.config.scaling_factor).contiguous())
+
+    def read(self, examples: Sequence[Example], dropped: Sequence[bool]) -> tuple[Tensor, Tensor]:
+        """Text features (B L D) and pooled features (B D); dropped texts are read as empty."""
+        plain = ["" if gone else example.text for example, gone in zip(examples, dropped, strict=True)]
+        placed = ["" if gone else example.placed for example, gone in zip(examples, dropped, strict=True)]
+        short = self.tokenizer(plain, padding="max_length", max_length=LENGTH, truncation=True, return_tensors="pt")
+        long = self.tokenizer_2(placed, padding="max_length", max_length=LENGTH, truncation=True, return_tensors="pt")
+        pooled = self.module["text_encoder"](short.input_ids).pooler_output
+        return self.module["text_encoder_2"](long.input_ids)[0], pooled
+
+    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        rng = random.Random(f"painter/{self.recipe.seed}/{step}")
+        editing = step % 2 == 1
+        make = edit_example if editing else paint_example
+        examples = [make(rng) for _ in range(self.recipe.batch)]
+        clean = self.latents([example.picture for example in examples])
+        weight = torch.stack([_focus(example.focus) for example in examples])
+        noise = torch.randn_like(clean)
+        t = torch.sigmoid(torch.randn(len(examples)))
+        mixed = (1 - t)[:, None, None] * clean + t[:, None, None] * noise
+        with torch.autocast("cpu", torch.bfloat16):
+            features, pooled = self.read(examples, [rng.random() < 0.1 for _ in examples])
+            condition = None
+            if editing:
+                before = self.latents([example.canvas for example in examples if example.canvas])
+                before = before + 0.05 * torch.randn_like(before)
+                condition = encode_condition(self.module["transformer"], before, self.canvas_ids)
+            guess = velocity(self.module["transformer"], mixed, t, features, pooled, self.ids, condition)
+        error = (guess.float() - (noise - clean)).pow(2).mean(-1)
+        loss = (error * weight).sum() / weight.sum()
+        return loss, {"edit" if editing else "paint": 2 * loss.item()}
+
+
+def _focus(boxes: tuple[Box, ...]) -> Tensor:
+    """Weights (N) of the tokens: 3 where the boxes are, 1 elsewhere."""
+    weight = torch.ones(SIDE, SIDE)
+    for left, top, right, bottom in boxes:
+        weight[top * SIDE // 100 : -(-bottom * SIDE // 100), left * SIDE // 100 : -(-right * SIDE // 100)] = 3.0
+    return weight.reshape(-1)
+
+
+def save(task: Painting, average: nn.Module, folder: Path) -> None:
+    """Write a diffusers folder that `FluxPipeline.from_pretrained` loads, in bfloat16."""
+    from diffusers import FluxPipeline
+
+    parts = {name: part.to(torch.bfloat16) for name, part in average.items()}  # type: ignore[operator]
+    FluxPipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=1.0, use_dynamic_shifting=False),
+        vae=task.vae.to(torch.bfloat16),
+        tokenizer=task.tokenizer,
+        tokenizer_2=task.tokenizer_2,
+        **parts,
+    ).save_pretrained(folder)
+
+
+def train(folder: Path, vae: Path, recipe: Recipe = RECIPE, seconds: float | None = None) -> None:
+    """Train from the autoencoder at `vae` and write a diffusers folder at `folder/painter`."""
+    import copy
+
+    task = Painting(recipe, AutoencoderKL.from_pretrained(vae))
+
+    def keep(average: nn.Module, step: int) -> None:
+        save(task, copy.deepcopy(average), folder / "painter")
+        task.vae.to(torch.float32)
+
+    fit(task, recipe, folder, on_save=keep, seconds=seconds)

@@ -1,0 +1,337 @@
+"""Recipe `vlm`: the small Idefics3 that plans and criticises, trained from scratch on the world.
+
+First the image tower alone learns what stands where (a cell-wise detector on the tokens that the text
+model will read), then all of it learns plans (text to Plan JSON) and critiques (picture and plan so far
+to Look JSON), with the detector kept as a second loss. Cross-entropy is taken over answers only.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import Idefics3Config, Idefics3ForConditionalGeneration, PreTrainedTokenizerFast
+
+from brushloop.canvas import Element
+from brushloop.critic.prompt import look_text
+from brushloop.planner.prompt import plan_text
+from brushloop.supervision import faults
+from brushloop.supervision.judge import NAMES, TONES
+from brushloop.supervision.world import art, scenes, words
+from brushloop.train.judge import blemish
+from brushloop.train.loop import Recipe, fit
+from brushloop.vlm_embedded import END, IMAGE_TOKENS, conversation, pixels
+
+SIDE = 8
+"""Image tokens along one side of a picture."""
+TOWER = Recipe(steps=2000, batch=32, lr=1e-3, seed=5, warmup=200, ema=0.998, log_every=20, final_lr=0.2)
+RECIPE = Recipe(steps=9000, batch=32, lr=7e-4, seed=6, warmup=200, ema=0.999, stable=True, log_every=20)
+SPECIAL = ("<pad>", "<bos>", "<fake_token_around_image>", "<global-img>", "<image>", END)
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    """Byte-level BPE over the world's questions and answers; keys of the JSON are single tokens, numbers too."""
+    rng = random.Random("tokenizer")
+    texts = []
+    for _ in range(3000):
+        state = faults.sample(rng)
+        texts += [plan_text(state.prompt), answer(state.plan), look_text(state.prompt, state.plan, state.step)]
+        texts.append(answer(state.look))
+    texts += [str(number) for number in range(101) for _ in range(200)]
+    learner = Tokenizer(models.BPE())
+    learner.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(r'[\]}",{\[]*"[a-z]+":[\[{"]*|\p{N}+| ?\p{L}+|\s|[^\s\p{L}\p{N}]+'), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    learner.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    learner.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=1024, initial_alphabet=alphabet, show_progress=False)
+    )
+    learner.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL])
+    template = (
+        "{% for message in messages %}{{ message['role'] | capitalize }}:"
+        "{% for part in message['content'] %}{% if part['type'] == 'image' %}<image>{% endif %}{% endfor %}"
+        "{% for part in message['content'] %}{% if part['type'] == 'text' %}{{ part['text'] }}{% endif %}{% endfor %}"
+        "<end_of_utterance>\n{% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}"
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=learner, pad_token="<pad>", bos_token="<bos>", eos_token=END, chat_template=template,
+        model_max_length=1024, clean_up_tokenization_spaces=False,
+    )  # fmt: skip
+
+
+def answer(noun: object) -> str:
+    """A noun as the model writes it: compact JSON without what goes without saying."""
+    text: str = noun.model_dump_json(exclude_defaults=True)  # type: ignore[attr-defined]
+    return text
+
+
+def build(tokens: PreTrainedTokenizerFast) -> Idefics3ForConditionalGeneration:
+    """A fresh model of 6 million parameters."""
+    ids = {token: tokens.convert_tokens_to_ids(token) for token in SPECIAL}
+    config = Idefics3Config(
+        vision_config=dict(
+            hidden_size=192, intermediate_size=768, num_hidden_layers=4, num_attention_heads=6,
+            image_size=scenes.CANVAS, patch_size=8,
+        ),
+        text_config=dict(
+            model_type="llama", vocab_size=len(tokens), hidden_size=256, intermediate_size=704, num_hidden_layers=5,
+            num_attention_heads=4, num_key_value_heads=4, head_dim=64, max_position_embeddings=1024,
+            tie_word_embeddings=True, pad_token_id=ids["<pad>"], bos_token_id=ids["<bos>"], eos_token_id=ids[END],
+        ),
+        image_token_id=ids["<image>"],
+        pad_token_id=ids["<pad>"],
+        tie_word_embeddings=True,
+        scale_factor=2,
+    )  # fmt: skip
+    return Idefics3ForConditionalGeneration(config)
+
+
+class Eyes(nn.Module):
+    """What the image tokens should tell: per token, objects whose centre is in its cell (B 64 1+names+tones+4)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.GELU())
+        self.heads = nn.Linear(width, 1 + len(NAMES) + len(TONES) + 4)
+        self.scene = nn.Linear(width, len(scenes.BACKGROUNDS))
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = self.body(features)
+        return self.heads(hidden), self.scene(hidden.mean(1))
+
+
+def sight_loss(eyes: Eyes, features: Tensor, drawn: Sequence[Sequence[Element]]) -> Tensor:
+    """Detection loss of image tokens (B 64 D) against what was drawn."""
+    cells, whole = eyes(features)
+    heat = torch.zeros(cells.shape[:2])
+    spots, names, tones, boxes, grounds = [], [], [], [], []
+    for b, things in enumerate(drawn):
+        grounds.append(next((scenes.BACKGROUNDS.index(t.name) for t in things if t.role == "background"), -100))
+        for thing in things:
+            for box in thing.boxes if thing.role == "object" else ():
+                x, y = scenes.center(box)
+                cell = min(SIDE - 1, int(y * SIDE / 100)) * SIDE + min(SIDE - 1, int(x * SIDE / 100))
+                heat[b, cell] = 1
+                for around in _around(box, cell):
+                    spots.append((b, around))
+                    names.append(NAMES.index(thing.name))
+                    tones.append(TONES.index(thing.color) if thing.color else -100)
+                    boxes.append([edge / 100 for edge in box])
+    cells = cells.float()
+    loss = 2 * F.binary_cross_entropy_with_logits(cells[..., 0], heat, pos_weight=torch.tensor(4.0))
+    loss = loss + 0.3 * F.cross_entropy(whole.float(), torch.tensor(grounds), ignore_index=-100)
+    if spots:
+        b, at = torch.tensor(spots).unbind(1)
+        picked = cells[b, at]
+        split = picked.split([1, len(NAMES), len(TONES), 4], dim=1)
+        loss = loss + F.cross_entropy(split[1], torch.tensor(names))
+        if any(tone >= 0 for tone in tones):
+            loss = loss + 0.5 * F.cross_entropy(split[2], torch.tensor(tones), ignore_index=-100)
+        loss = loss + 2 * F.l1_loss(split[3].sigmoid(), torch.tensor(boxes))
+    return loss
+
+
+def _around(box: tuple[int, int, int, int], cell: int) -> list[int]:
+    """The cell of the centre, and the other cells whose middle lies well inside the box."""
+    inside = [cell]
+    for row in range(SIDE):
+        for column in range(SIDE):
+            x, y = (column + 0.5) * 100 / SIDE, (row + 0.5) * 100 / SIDE
+            if box[0] + 3 < x < box[2] - 3 and box[1] + 3 < y < box[3] - 3 and row * SIDE + column != cell:
+                inside.append(row * SIDE + column)
+    return inside
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One question with its answer; for a look, the picture and what was drawn in it."""
+
+    question: str
+    reply: str
+    picture: Image.Image | None = None
+    drawn: tuple[Element, ...] = ()
+
+
+class Touch:
+    """Make renderings look painted: blur, noise, and for some the painter's autoencoder."""
+
+    def __init__(self, vae: nn.Module | None) -> None:
+        self.vae = vae
+
+    def __call__(self, pictures: list[Image.Image], rng: random.Random) -> list[Image.Image]:
+        some = [i for i in range(len(pictures)) if self.vae is not None and rng.random() < 0.5]
+        if some:
+            from brushloop.painter.tokens import to_pixels, to_picture
+            from brushloop.train.autoencoder import mean_code
+
+            assert self.vae is not None
+            batch = torch.cat([to_pixels(pictures[i]) for i in some])
+            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+                back = self.vae.decoder(mean_code(self.vae, batch)).float()
+            for i, one in zip(some, back, strict=True):
+                pictures[i] = to_picture(one[None])
+        return [blemish(picture, rng) if rng.random() < 0.4 else picture for picture in pictures]
+
+
+class Reading(nn.Module):
+    """The model with the detector beside it."""
+
+    def __init__(self, model: Idefics3ForConditionalGeneration) -> None:
+        super().__init__()
+        self.model = model
+        self.eyes = Eyes(model.config.text_config.hidden_size)
+
+    def see(self, pictures: Tensor) -> Tensor:
+        """Image tokens (B 64 D) of (B 3 128 128) pixels in -1..1."""
+        tower = self.model.model
+        features: Tensor = tower.connector(tower.vision_model(pixel_values=pictures).last_hidden_state)
+        return features
+
+
+class TowerTask:
+    """Stage 1: only the tower, the connector and the detector."""
+
+    def __init__(self, recipe: Recipe, reading: Reading, touch: Touch) -> None:
+        self.recipe, self.reading, self.touch = recipe, reading, touch
+        parts = [reading.model.model.vision_model, reading.model.model.connector, reading.eyes]
+        self.module: nn.Module = nn.ModuleList(parts)
+
+    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        rng = random.Random(f"tower/{self.recipe.seed}/{step}")
+        shown = [scenes.sample_split(rng, True, "many" if rng.random() < 0.5 else None) for _ in range(self.recipe.batch)]
+        pictures = self.touch([scenes.render(s.elements, s.style, s.variant) for s in shown], rng)
+        batch = torch.stack([pixels(picture, scenes.CANVAS) for picture in pictures])
+        with torch.autocast("cpu", torch.bfloat16):
+            features = self.reading.see(batch)
+            loss = sight_loss(self.reading.eyes, features, [s.elements for s in shown])
+        return loss, {}
+
+
+class Lessons:
+    """Stage 2: plans and looks, answered as JSON."""
+
+    def __init__(self, recipe: Recipe, reading: Reading, tokens: PreTrainedTokenizerFast, touch: Touch) -> None:
+        self.recipe, self.module, self.tokens, self.touch = recipe, reading, tokens, touch
+        self.kept: list[Lesson] = []
+        """Lessons from states that the painter really made (the closed loop), mixed in when there are any."""
+        self.kept_share = 0.3
+
+    def lessons(self, step: int) -> list[Lesson]:
+        """Every fourth batch plans; the others look."""
+        rng = random.Random(f"vlm/{self.recipe.seed}/{step}")
+        if step % 4 == 0:
+            return [plan_lesson(rng) for _ in range(self.recipe.batch)]
+        some = int(self.kept_share * self.recipe.batch) if self.kept else 0
+        states = [faults.sample(rng) for _ in range(self.recipe.batch - some)]
+        pictures = self.touch([state.picture for state in states], rng)
+        looks = [
+            Lesson(look_text(state.prompt, state.plan, state.step), answer(state.look), picture, state.drawn)
+            for state, picture in zip(states, pictures, strict=True)
+        ]
+        return looks + rng.choices(self.kept, k=some) if some else looks
+
+    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        lessons = self.lessons(step)
+        looking = lessons[0].picture is not None
+        rows = [self._row(lesson, looking) for lesson in lessons]
+        longest = max(len(ids) for ids, _ in rows)
+        pad = self.tokens.pad_token_id
+        ids = torch.tensor([row + [pad] * (longest - len(row)) for row, _ in rows])
+        labels = torch.tensor([[-100] * start + row[start:] + [-100] * (longest - len(row)) for row, start in rows])
+        model = self.module.model
+        figures = {}
+        with torch.autocast("cpu", torch.bfloat16):
+            embedded = model.get_input_embeddings()(ids)
+            extra: Tensor | float = 0.0
+            if looking:
+                batch = torch.stack([pixels(lesson.picture, scenes.CANVAS) for lesson in lessons if lesson.picture])
+                features = self.module.see(batch)
+                embedded = embedded.masked_scatter(
+                    (ids == model.config.image_token_id)[..., None], features.reshape(-1, features.shape[-1]).to(embedded.dtype)
+                )
+                seen = [i for i, lesson in enumerate(lessons) if lesson.drawn]
+                if seen:
+                    extra = sight_loss(self.module.eyes, features[seen], [lessons[i].drawn for i in seen])
+                    figures["sight"] = 4 / 3 * float(extra.detach())
+            hidden = model.model.text_model(inputs_embeds=embedded, attention_mask=(ids != pad).long()).last_hidden_state
+            wanted = labels[:, 1:] != -100
+            logits = model.lm_head(hidden[:, :-1][wanted])
+        loss = F.cross_entropy(logits.float(), labels[:, 1:][wanted])
+        figures["look" if looking else "plan"] = loss.item() * (4 / 3 if looking else 4)
+        return loss + 0.3 * extra, figures
+
+    def _row(self, lesson: Lesson, looking: bool) -> tuple[list[int], int]:
+        question = self.tokens.encode(conversation(lesson.question, int(looking)), add_special_tokens=False)
+        reply = self.tokens.encode(lesson.reply + END, add_special_tokens=False)
+        return question + reply, len(question)
+
+
+def plan_lesson(rng: random.Random) -> Lesson:
+    """A prompt, and a plan with a tidy layout."""
+    scene = scenes.sample_split(rng, True, composed=1.0)
+    return Lesson(plan_text(words.prompt(scene, rng)[0]), answer(words.plan(scene)))
+
+
+def world_card() -> dict[str, list[str]]:
+    """What the embedded models know, as shipped in `world.json`."""
+    from brushloop.train.text import sentences
+
+    vocabulary = {word for text in sentences(6000) for word in text.lower().replace(",", " ").split()}
+    return {
+        "objects": [thing.name for thing in art.OBJECTS],
+        "tintable": list(art.TINTABLE),
+        "colors": list(art.COLORS),
+        "backgrounds": list(scenes.BACKGROUNDS),
+        "styles": list(art.STYLES),
+        "relations": list(scenes.RELATIONS),
+        "sizes": list(art.SIZES),
+        "words": sorted(vocabulary),
+    }
+
+
+def save(model: nn.Module, tokens: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Write a transformers folder in bfloat16, with its processor and the world it knows."""
+    from transformers import Idefics3ImageProcessorPil, Idefics3Processor
+
+    model.to(torch.bfloat16).save_pretrained(folder)  # type: ignore[operator]
+    processor = Idefics3ImageProcessorPil(
+        do_image_splitting=False, size={"longest_edge": scenes.CANVAS}, max_image_size={"longest_edge": scenes.CANVAS},
+        image_mean=[0.5] * 3, image_std=[0.5] * 3,
+    )  # fmt: skip
+    Idefics3Processor(processor, tokens, image_seq_len=IMAGE_TOKENS, chat_template=tokens.chat_template).save_pretrained(folder)
+    (folder / "world.json").write_text(json.dumps(world_card(), indent=0) + "\n")
+
+
+def train(folder: Path, vae: Path | None = None, tower: Recipe = TOWER, recipe: Recipe = RECIPE, seconds: float | None = None) -> None:
+    """Both stages; writes a transformers folder at `folder/vlm`."""
+    import copy
+
+    from diffusers import AutoencoderKL
+
+    torch.manual_seed(recipe.seed)
+    np.random.seed(recipe.seed)
+    tokens = tokenizer()
+    reading = Reading(build(tokens))
+    touch = Touch(AutoencoderKL.from_pretrained(vae).eval() if vae else None)
+    eyes = TowerTask(tower, reading, touch)
+    if not (folder / "lessons" / "checkpoint.pt").exists():
+        averaged = fit(eyes, tower, folder / "tower", seconds=seconds)
+        eyes.module.load_state_dict(averaged.state_dict())
+
+    def keep(average: nn.Module, step: int) -> None:
+        save(copy.deepcopy(average).model, tokens, folder / "vlm")  # type: ignore[arg-type]
+
+    fit(Lessons(recipe, reading, tokens, touch), recipe, folder / "lessons", on_save=keep, seconds=seconds)
