@@ -1,0 +1,58 @@
+# One word a habit. Everything happens in .venv; nothing outside this folder is touched.
+
+VENV   := .venv
+BIN    := $(VENV)/bin
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PROMPT ?= a red apple left of two cats on a beach
+
+# Without an NVIDIA GPU, the tested versions and the CPU build of torch; with one, whatever pip finds for it.
+# The shipped models are small and run on a CPU either way.
+CONSTRAINT = $(if $(shell nvidia-smi -L 2>/dev/null),,-c constraints-cpu.txt)
+
+# pip's notices are for people at a terminal, not for logs.
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: install demo test check bench clean help
+
+help:
+	@echo "make install  set up $(VENV)"
+	@echo "make demo     paint a picture into demo/, round by round, and write a page that shows how"
+	@echo "make test     run the tests"
+	@echo "make check    lint, format, types and the import contract"
+	@echo "make bench    measure; writes docs/bench.md"
+	@echo "make clean    remove what was built; keeps $(VENV), demo/ and runs/"
+
+install: $(VENV)/.installed
+
+# A stamp a kind: reinstall only when what is asked for has changed.
+$(VENV)/.installed: pyproject.toml constraints-cpu.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet $(CONSTRAINT) -e .
+	touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints-cpu.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet $(CONSTRAINT) -e '.[dev]'
+	touch $(VENV)/.installed $@
+
+# Creations go to BRUSHLOOP_HOME if it is set, else to demo/.
+demo: export BRUSHLOOP_HOME := $(or $(BRUSHLOOP_HOME),$(CURDIR)/demo)
+demo: $(VENV)/.installed
+	$(BIN)/brushloop paint "$(PROMPT)" --seed 7
+	$(BIN)/brushloop show --last --html "$$BRUSHLOOP_HOME/demo.html"
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -q
+
+check: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict brushloop
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.installed-dev
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
+	find brushloop tests benchmarks scripts -name __pycache__ -type d -prune -exec rm -rf {} +
