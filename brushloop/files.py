@@ -1,15 +1,17 @@
 """Bytes under names: a local folder, or any filesystem that fsspec can open.
 
 This is all the store knows of disks. A name is a relative path with forward slashes. A write shows
-either the old bytes or all of the new ones, never a part; errors of the operating system leave here
-as `StoreError`s that say where and what to do.
+either the old bytes or all of the new ones, never a part; an append may be cut short, and the next one
+begins a new line. Errors of the operating system leave here as `StoreError`s that say where and what to do.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -46,8 +48,26 @@ class Files(Protocol):
     def write(self, name: str, data: bytes) -> None:
         """Put `data` under `name`, whole or not at all, replacing what was there.
 
+        A killed process cannot undo it; a power cut can, until `sync`.
+
         Raises:
             UnwritableError: the disk is full, read-only or forbidden.
+        """
+        ...
+
+    def append(self, name: str, line: bytes) -> None:
+        """Add `line` and a newline under `name`. A torn last line is closed first, so that it spoils no other.
+
+        Raises:
+            UnwritableError: the disk is full, read-only or forbidden.
+        """
+        ...
+
+    def sync(self, names: Iterable[str]) -> None:
+        """Return once what lies under `names` would survive a power cut; names that are not there are passed over.
+
+        Raises:
+            UnwritableError: the disk refused.
         """
         ...
 
@@ -71,10 +91,11 @@ def open_files(url: str) -> Files:
     return RemoteFiles(url) if "://" in url else LocalFiles(url)
 
 
-def write_atomically(path: str, data: bytes) -> None:
-    """Write a local file through a temporary one beside it, on the disk before it takes its name.
+def write_atomically(path: str, data: bytes, *, sync: bool = True) -> None:
+    """Write a local file through a temporary one beside it, so that `path` never shows a part of it.
 
-    The folder itself is not synced: after a power cut the newest file may be absent, but never partial.
+    A killed process never harms it. With `sync` a power cut does not either: it is on the disk before it
+    takes its name (about 0.4 ms on a quiet disk, 4 ms and more on a busy one).
 
     Raises:
         UnwritableError: the disk is full, read-only or forbidden, or the folder does not exist.
@@ -84,11 +105,12 @@ def write_atomically(path: str, data: bytes) -> None:
         try:
             with open(temporary, "xb") as file:
                 file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+                if sync:
+                    file.flush()
+                    os.fsync(file.fileno())
             os.replace(temporary, path)
         except BaseException:  # Ctrl-C too must leave nothing half-written behind
-            if os.path.exists(temporary):
+            with contextlib.suppress(OSError):
                 os.unlink(temporary)
             raise
     except OSError as error:
@@ -118,7 +140,29 @@ class LocalFiles:
             os.makedirs(os.path.dirname(path), exist_ok=True)
         except OSError as error:
             raise _unwritable(path, error) from error
-        write_atomically(path, data)
+        write_atomically(path, data, sync=False)
+
+    def append(self, name: str, line: bytes) -> None:
+        path = self.where(name)
+        try:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "a+b") as file:
+                if file.tell():
+                    file.seek(-1, os.SEEK_END)
+                    line = line if file.read(1) == b"\n" else b"\n" + line
+                file.write(line + b"\n")
+        except OSError as error:
+            raise _unwritable(path, error) from error
+
+    def sync(self, names: Iterable[str]) -> None:
+        for path in map(self.where, names):
+            try:
+                with open(path, "r+b") as file:
+                    os.fsync(file.fileno())
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise _unwritable(path, error) from error
 
     def names(self, folder: str) -> list[str]:
         try:
@@ -165,6 +209,16 @@ class RemoteFiles:
                 self._fs.pipe_file(path, data)
         except OSError as error:
             raise _unwritable(self.where(name), error) from error
+
+    def append(self, name: str, line: bytes) -> None:
+        try:
+            before = self.read(name)
+        except FileNotFoundError:
+            before = b""
+        self.write(name, before + (b"\n" if before and not before.endswith(b"\n") else b"") + line + b"\n")
+
+    def sync(self, names: Iterable[str]) -> None:
+        """Nothing to do: a put that has returned is as safe as that filesystem makes it."""
 
     def names(self, folder: str) -> list[str]:
         path = f"{self._root}/{folder}"

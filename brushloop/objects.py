@@ -2,7 +2,7 @@
 
     objects/<aa>/<hash>.png    a picture                      never changes
     objects/<aa>/<hash>.json   a step, canonical JSON         never changes
-    notes/<aa>/<hash>.json     measurements of that step      not content
+    notes/<aa>/<hash>.jsonl    measurements of that step      not content; lines are added, later figures win
 
 Everything read is hashed again. Two writers of one object write the same bytes, so they need no lock;
 putting an object again repairs one that was damaged.
@@ -10,16 +10,17 @@ putting an object again repairs one that was damaged.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from brushloop.canvas import Frame, Step
 from brushloop.errors import CorruptObjectError, InputError, MissingObjectError, StoreError
 from brushloop.files import Files
-from brushloop.record import plain, png_from, read_png, read_step, step_json
+from brushloop.record import frames_of, plain, png_from, read_png, read_step, step_json
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -125,38 +126,27 @@ class Objects:
             InputError: a figure is not finite.
             UnwritableError: the disk is full, read-only or forbidden.
         """
-        notes = self.measurements(digest) | figures
-        try:
-            data = json.dumps(notes, sort_keys=True, allow_nan=False).encode()
-        except ValueError:
-            raise InputError(f"a measurement of step {digest} is not a finite number: {figures}") from None
-        self._files.write(_note(digest), data)
-
-    def measurements(self, digest: str) -> dict[str, Any]:
-        """What was measured of a step; empty if nothing was.
-
-        Raises:
-            CorruptObjectError: the note cannot be read as JSON.
-        """
         name = _note(check_digest(digest))
         try:
-            notes = json.loads(self._files.read(name))
-        except FileNotFoundError:
-            return {}
+            self._files.append(name, json.dumps(figures, sort_keys=True, allow_nan=False).encode())
         except ValueError:
-            notes = None
-        if not isinstance(notes, dict):
-            raise CorruptObjectError(f"the measurements at {self._files.where(name)} are damaged; delete that file")
-        return notes
+            raise InputError(f"a measurement of step {digest} is not a finite number: {figures}") from None
+
+    def measurements(self, digest: str) -> dict[str, Any]:
+        """What was measured of a step; empty if nothing was. A line cut short by a power cut is passed over."""
+        figures: dict[str, Any] = {}
+        with contextlib.suppress(FileNotFoundError):
+            for line in self._files.read(_note(check_digest(digest))).splitlines():
+                with contextlib.suppress(ValueError, TypeError):
+                    figures |= json.loads(line)
+        return figures
 
     # Reading and writing
 
     def _put(self, name: str, data: bytes) -> None:
-        try:
+        with contextlib.suppress(FileNotFoundError, StoreError):  # what cannot be read is written again
             if self._files.read(name) == data:
                 return
-        except FileNotFoundError:
-            pass
         self._files.write(name, data)
 
     def _object(self, name: str, digest: str, what: str) -> bytes:
@@ -171,6 +161,11 @@ class Objects:
                 "restore it from a backup or paint again"
             )
         return data
+
+    def _sync(self, steps: Mapping[str, Step]) -> None:
+        """Wait until these steps and their pictures would survive a power cut."""
+        pictures = {_png(frame.hash) for step in steps.values() for frame in frames_of(step)}
+        self._files.sync([*pictures, *map(_json, steps)])
 
     def _steps_like(self, prefix: str) -> list[str]:
         if not _PREFIX.fullmatch(prefix):
@@ -202,4 +197,4 @@ def _json(digest: str) -> str:
 
 
 def _note(digest: str) -> str:
-    return f"notes/{digest[:2]}/{digest}.json"
+    return f"notes/{digest[:2]}/{digest}.jsonl"

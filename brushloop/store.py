@@ -1,10 +1,12 @@
 """The store: objects under their hashes, and heads that name the newest step of each creation.
 
     objects/, notes/           see `brushloop.objects`
-    heads/<id>.json            a creation: its first and its newest step
+    heads/<id>.jsonl           a creation: a line each time its head moves; the last one counts
 
 A head is written after the step it names, and a step after its pictures, so whoever can read a head
-can read all of it.
+can read all of it. Killing the process at any point keeps that true. A power cut may cost the last
+seconds of an unfinished creation (what is torn is noticed by its hash); before a head moves to a finish
+step, everything it leads to is on the disk.
 """
 
 from __future__ import annotations
@@ -19,10 +21,10 @@ from typing import Annotated
 
 from pydantic import Field, ValidationError
 
-from brushloop.canvas import Digest, Noun, Step
+from brushloop.canvas import Digest, Noun, Step, StepKind
 from brushloop.errors import CorruptObjectError, InputError, StoreError, UnknownCreationError
 from brushloop.files import open_files
-from brushloop.objects import Objects
+from brushloop.objects import Objects, check_digest
 from brushloop.record import frames_of
 
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
@@ -90,7 +92,7 @@ class Store(Objects):
                 raise InputError(f"there is already another creation {id!r} in {self.url}: choose another id")
             except UnknownCreationError:
                 pass
-        self._write_head(Head(id=id, root=root, head=root, created=now, updated=now))
+        self._write_head(Head(id=id, root=check_digest(root), head=root, created=now, updated=now))
         return id
 
     def head(self, id: str) -> str:
@@ -159,9 +161,23 @@ class Store(Objects):
             known = self._head(id)
         except CorruptObjectError as error:
             return [Problem(error.code, id, self._files.where(_head(id)), str(error))]
-        problems: list[Problem] = []
+        steps, problems = self._reachable(known.head)
+        if known.root not in steps and not problems:
+            message = f"creation {id} says it began at step {known.root}, which its head does not lead to"
+            problems.append(Problem("root", known.root, self._files.where(_head(id)), message))
+        if _read_head(self._moves(id)[-1], id) is None:
+            message = f"the last line of the heads of creation {id} is damaged; the line before it counts"
+            problems.append(Problem("head", id, self._files.where(_head(id)), message))
+        for frame in dict.fromkeys(frame for step in steps.values() for frame in frames_of(step)):
+            try:
+                self.get_image(frame)
+            except StoreError as error:
+                problems.append(Problem(error.code, frame.hash, self.image_path(frame), str(error)))
+        return problems
+
+    def _reachable(self, digest: str | None) -> tuple[dict[str, Step], list[Problem]]:
         steps: dict[str, Step] = {}
-        digest: str | None = known.head
+        problems: list[Problem] = []
         while digest is not None and digest not in steps:
             step: Step | None
             try:
@@ -173,38 +189,35 @@ class Store(Objects):
                 break
             steps[digest] = step
             digest = step.parent
-        else:
-            if known.root not in steps:
-                message = f"creation {id} says it began at step {known.root}, which its head does not lead to"
-                problems.append(Problem("root", known.root, self._files.where(_head(id)), message))
-        for frame in dict.fromkeys(frame for step in steps.values() for frame in frames_of(step)):
-            try:
-                self.get_image(frame)
-            except StoreError as error:
-                problems.append(Problem(error.code, frame.hash, self.image_path(frame), str(error)))
-        return problems
+        return steps, problems
 
     def _head(self, id: str) -> Head:
-        name = _head(id)
+        for line in reversed(self._moves(id)):
+            if known := _read_head(line, id):
+                return known
+        raise CorruptObjectError(
+            f"the head of creation {id} at {self._files.where(_head(id))} is damaged; restore that file from a backup, "
+            "or delete it: the steps are kept and can be found by their hashes"
+        )
+
+    def _moves(self, id: str) -> list[bytes]:
         try:
-            known = Head.model_validate_json(self._files.read(name))
+            return self._files.read(_head(id)).splitlines()
         except FileNotFoundError:
             raise UnknownCreationError(f"no creation {id!r} in {self.url}") from None
-        except ValidationError:
-            known = None
-        if known is None or known.id != id:
-            raise CorruptObjectError(
-                f"the head of creation {id} at {self._files.where(name)} is damaged; restore that file from a backup, "
-                "or delete it: the steps are kept and can be found by their hashes"
-            )
-        return known
 
     def _write_head(self, head: Head) -> None:
-        self.get_step(head.head)
-        self._files.write(_head(head.id), head.model_dump_json().encode())
+        name = _head(head.id)
+        finished = self.get_step(head.head).kind is StepKind.FINISH
+        if finished:
+            steps, _ = self._reachable(head.head)
+            self._sync(steps)
+        self._files.append(name, head.model_dump_json().encode())
+        if finished:
+            self._files.sync([name])
 
     def _ids(self) -> list[str]:
-        names = (name.removesuffix(".json") for name in self._files.names("heads") if name.endswith(".json"))
+        names = (name.removesuffix(".jsonl") for name in self._files.names("heads") if name.endswith(".jsonl"))
         return [name for name in names if _ID.fullmatch(name)]
 
     def _owner(self, digest: str) -> str:
@@ -224,4 +237,12 @@ class Store(Objects):
 def _head(id: str) -> str:
     if not _ID.fullmatch(id):
         raise UnknownCreationError(f"{id[:80]!r} cannot be the id of a creation")
-    return f"heads/{id}.json"
+    return f"heads/{id}.jsonl"
+
+
+def _read_head(line: bytes, id: str) -> Head | None:
+    try:
+        known = Head.model_validate_json(line)
+    except ValidationError:
+        return None
+    return known if known.id == id else None
