@@ -126,3 +126,29 @@ def test_no_index_is_named_in_the_constraints() -> None:
 def test_no_secret_looking_file_is_tracked() -> None:
     names = [relative(path) for path in tracked_texts()]
     assert not [name for name in names if Path(name).name in {".env", ".netrc", "id_rsa", ".pypirc"}]
+
+
+def test_readme_tree_is_the_tree() -> None:
+    """Every file in the README's tree is there, and every module and folder of the package is in it."""
+    text = (ROOT / "README.md").read_text()
+    _, _, tree = text.partition("in reading order\n```\nbrushloop/\n")
+    lines = tree.partition("\n```")[0].splitlines()
+    inner = {line.split()[0].rstrip("/") for line in lines if line.startswith("  ")}
+    outer = {line.split()[0].rstrip("/") for line in lines if not line.startswith(" ")}
+    here = {path.name for path in PACKAGE.iterdir() if path.name not in {"__pycache__", "__init__.py", "py.typed"}}
+    assert inner == here
+    assert all((ROOT / name).exists() for name in outer)
+
+
+def test_readme_links_lead_somewhere() -> None:
+    for page in ("README.md", "CONTRIBUTING.md", "SECURITY.md"):
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / page).read_text()):
+            assert (ROOT / target).exists(), f"{page} links to {target}"
+
+
+def test_readme_tells_the_exit_codes_of_the_code() -> None:
+    from brushloop import errors
+
+    codes = {value.exit_code for value in vars(errors).values() if isinstance(value, type)}
+    table = (ROOT / "README.md").read_text().partition("## Exit codes")[2].partition("\n## ")[0]
+    assert {int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)} == codes | {0}
