@@ -1,0 +1,45 @@
+"""What a run tells while it runs. Plain dictionaries, so that they can be sent anywhere as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, TypedDict
+
+
+class StepEvent(TypedDict):
+    """A step was recorded."""
+
+    type: Literal["step"]
+    hash: str
+    kind: str
+    text: str
+    image: str | None
+    """Hash of the picture it made."""
+
+
+class DenoiseEvent(TypedDict):
+    """One more denoising step is done."""
+
+    type: Literal["denoise"]
+    node: str
+    done: int
+    total: int
+
+
+class PausedEvent(TypedDict):
+    """The run waits for a person before `next`: see `Studio.answer`."""
+
+    type: Literal["paused"]
+    id: str
+    next: str
+
+
+class DoneEvent(TypedDict):
+    """The run is over, or waits; `creation` is `Creation.summary()`."""
+
+    type: Literal["done"]
+    creation: dict[str, Any]
+
+
+Event = StepEvent | DenoiseEvent | PausedEvent | DoneEvent
+OnEvent = Callable[[Event], None]

@@ -1,0 +1,70 @@
+"""A person's word as a step: approve, another plan, another critique, one correction, or another picture."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from brushloop.agent import words
+from brushloop.agent.state import State, shown
+from brushloop.canvas import Correction, Critique, Frame, Plan, Step, StepKind, Verdict
+from brushloop.critic.judgement import overrule
+from brushloop.errors import InputError, SizeError
+from brushloop.planner.planner import whole
+from brushloop.store import Store
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    Edit = Plan | Critique | Correction | Frame | Image | None
+    """What a person may answer; None approves."""
+
+
+def human_step(state: State, edit: Edit, store: Store, size: tuple[int, int]) -> Step:
+    """The step that records what a person said of a creation in `state`.
+
+    Raises:
+        InputError: there is nothing yet that could be criticised, or the edit is of no known kind.
+        SizeError: the picture given is not of the creation's size.
+    """
+    frame = shown(state)
+    step = Step(kind=StepKind.HUMAN, parent=state["head"], inputs=(frame,) if frame else ())
+    if edit is None:
+        return step.model_copy(update={"text": "approved"})
+    if isinstance(edit, Plan):
+        plan = whole(edit)
+        return step.model_copy(update={"plan": plan, "text": f"plan: {words.of_plan(plan)}"})
+    if isinstance(edit, Correction):
+        asked = Critique(verdict=Verdict.REFINE, corrections=(edit,))
+        critique = _overruled(state, asked)
+        # A person asked for the change, so what comes of it replaces what is there, whatever the critic thinks.
+        critique = critique.model_copy(update={"score": 0.0, "corrections": (edit,)})
+        return step.model_copy(update={"critique": critique, "text": f"asked: {edit.instruction}"})
+    if isinstance(edit, Critique):
+        critique = _overruled(state, edit)
+        assert state["plan"] is not None
+        return step.model_copy(update={"critique": critique, "text": words.of_critique(state["plan"], critique)})
+    picture = _stored(edit, store)
+    if (picture.width, picture.height) != size:
+        raise SizeError(
+            f"the picture given is {picture.width}x{picture.height} pixels, the creation {size[0]}x{size[1]}: resize it"
+        )
+    return step.model_copy(update={"outputs": (picture,), "text": "another picture"})
+
+
+def _overruled(state: State, said: Critique) -> Critique:
+    plan, best = state["plan"], state["best"]
+    if plan is None or shown(state) is None:
+        raise InputError(f"creation {state['id']} has no picture yet that could be criticised: answer later")
+    for finding in said.findings:
+        if finding.element >= len(plan.elements):
+            raise InputError(f"the critique names element {finding.element}; the plan has {len(plan.elements)}")
+    return overrule(plan, state["at"], said, best.critique if best else None)
+
+
+def _stored(picture: Frame | Image, store: Store) -> Frame:
+    if isinstance(picture, Frame):
+        store.get_image(picture)
+        return picture
+    if not hasattr(picture, "getbbox"):
+        raise InputError(f"cannot answer with {type(picture).__name__}: give a plan, critique, correction or picture")
+    return store.put_image(picture.convert("RGB"))

@@ -1,0 +1,198 @@
+"""The nodes of the graph. Each one asks a maker, records what came of it as a step, and returns the new state.
+
+A node may run twice (after a crash): its seed comes from the state alone, so it writes the same bytes
+under the same hash, and nothing is recorded twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from langgraph.runtime import Runtime
+
+from brushloop.agent import words
+from brushloop.agent.context import Context
+from brushloop.agent.events import DenoiseEvent, StepEvent
+from brushloop.agent.paste import paste_back
+from brushloop.agent.routing import accepted, moves_on, stop_reason
+from brushloop.agent.state import State, advance, shown
+from brushloop.canvas import EditType, Frame, Step, StepKind, StopReason
+from brushloop.painter.base import PaintRequest
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+def plan(state: State, runtime: Runtime[Context]) -> State:
+    """Plan; or plan again, knowing what was wrong with the picture that the last plan led to."""
+    context, start = runtime.context, runtime.context.clock()
+    if state["plan"] and state["best"]:
+        answer = context.planner.replan(state["brief"], state["plan"], state["best"].critique, state["at"])
+    else:
+        answer = context.planner.plan(state["brief"])
+    step = Step(
+        kind=StepKind.PLAN,
+        parent=state["head"],
+        plan=answer.value,
+        text=words.of_plan(answer.value),
+        model=context.planner.ref,
+    )
+    return _record(state, runtime, step, start, answer.tokens)
+
+
+def draft(state: State, runtime: Runtime[Context]) -> State:
+    """Paint a plan step: the first on an empty canvas, a later one over the best picture of the step before."""
+    plan, best, effort = state["plan"], state["best"], runtime.context.effort
+    assert plan is not None
+    at, base, text = state["at"], state["base"], ""
+    if moves_on(state):
+        assert best is not None
+        at, base = at + 1, best.frame
+        text = "" if accepted(state) else f" (moved on: no better in {state['stale']} tries)"
+    stroke = plan.steps[at]
+    things = [plan.elements[index] for index in stroke.adds]
+    objects = [thing for thing in things if thing.role == "object"]
+    everywhere = len(objects) < len(things) or any(not thing.boxes for thing in objects)
+    request = PaintRequest(
+        prompt=stroke.instruction,
+        seed=_seed(state, "draft", at),
+        size=_size(state, runtime),
+        canvas=_picture(runtime, base),
+        regions=tuple(box for thing in objects for box in thing.boxes),
+        denoising_steps=effort.of_draft(sum(thing.count for thing in objects)),
+        guidance=effort.guidance,
+    )
+    step = Step(
+        kind=StepKind.DRAFT,
+        parent=state["head"],
+        inputs=(base,) if base else (),
+        text=stroke.instruction + text,
+        settings={"plan_step": at},
+    )
+    return _paint(state, runtime, step, request, everywhere)
+
+
+def refine(state: State, runtime: Runtime[Context]) -> State:
+    """Try one correction on the best picture: the one tried least often, and of those the worst fault."""
+    best, effort = state["best"], runtime.context.effort
+    assert best is not None
+    which = min(range(len(state["tried"])), key=lambda index: (state["tried"][index], index))
+    correction = best.critique.corrections[which]
+    request = PaintRequest(
+        prompt=correction.instruction,
+        seed=_seed(state, "refine", state["at"]),
+        size=_size(state, runtime),
+        canvas=_picture(runtime, best.frame),
+        regions=correction.regions,
+        strength=effort.strength,
+        denoising_steps=effort.refine_steps,
+        guidance=effort.guidance,
+    )
+    step = Step(
+        kind=StepKind.REFINE,
+        parent=state["head"],
+        inputs=(best.frame,),
+        text=correction.instruction,
+        settings={"plan_step": state["at"], "correction": which, "edit": correction.edit.value},
+    )
+    return _paint(state, runtime, step, request, correction.edit is EditType.BACKGROUND)
+
+
+def reflect(state: State, runtime: Runtime[Context]) -> State:
+    """Look at the picture painted last, and judge it against the plan so far."""
+    context, start, plan, canvas = runtime.context, runtime.context.clock(), state["plan"], state["canvas"]
+    assert plan is not None and canvas is not None
+    answer = context.critic.reflect(state["brief"], plan, state["at"], context.store.get_image(canvas))
+    step = Step(
+        kind=StepKind.REFLECT,
+        parent=state["head"],
+        inputs=(canvas,),
+        critique=answer.value,
+        text=words.of_critique(plan, answer.value),
+        model=context.critic.ref,
+        settings={"plan_step": state["at"]},
+    )
+    return _record(state, runtime, step, start, answer.tokens)
+
+
+def finish(state: State, runtime: Runtime[Context]) -> State:
+    """Choose the best picture and say why the loop ends."""
+    reason, best, frame = stop_reason(state), state["best"], shown(state)
+    said = words.of_critique(state["plan"], best.critique) if best and state["plan"] else "nothing judged yet"
+    step = Step(
+        kind=StepKind.FINISH,
+        parent=state["head"],
+        outputs=(frame,) if frame else (),
+        critique=best.critique if best else None,
+        text=f"{reason}: {said}",
+        settings={"stop_reason": reason.value},
+    )
+    return _record(state, runtime, step, runtime.context.clock())
+
+
+class _Cancelled(Exception):
+    """Raised through the painter, between two denoising steps."""
+
+
+def _paint(state: State, runtime: Runtime[Context], step: Step, request: PaintRequest, everywhere: bool) -> State:
+    """Paint, keep what lies outside the regions unless the change is `everywhere`, and record the rest of `step`."""
+    context, start = runtime.context, runtime.context.clock()
+
+    def on_denoise(done: int, total: int) -> None:
+        runtime.stream_writer(DenoiseEvent(type="denoise", node=step.kind.value, done=done, total=total))
+        if context.cancelled():
+            raise _Cancelled
+
+    if context.cancelled():
+        return {**state, "stop": StopReason.CANCELLED}
+    try:
+        picture = context.painter.paint(request, on_denoise)
+    except _Cancelled:
+        return {**state, "stop": StopReason.CANCELLED}
+    settings = {
+        **step.settings,
+        "regions": ", ".join(" ".join(map(str, box)) for box in request.regions),
+        "denoising_steps": request.denoising_steps,
+        "guidance": request.guidance,
+        "strength": request.strength,
+    }
+    if request.canvas is not None:
+        regions = () if everywhere else request.regions
+        picture, drift = paste_back(request.canvas, picture, regions, context.effort.margin)
+        settings["drift"] = round(drift, 6)
+    made = {"outputs": (context.store.put_image(picture),), "seed": request.seed, "settings": settings}
+    step = step.model_copy(update={**made, "model": context.painter.ref})
+    return _record(state, runtime, step, start)
+
+
+def _record(state: State, runtime: Runtime[Context], step: Step, start: float, tokens: int = 0) -> State:
+    """Write a step, then what it cost, then the head: whoever sees the head can read all of it."""
+    context = runtime.context
+    seconds = round(context.clock() - start, 6)
+    digest = context.store.put_step(step)
+    context.store.measure(digest, seconds=seconds, tokens=tokens)
+    context.store.set_head(state["id"], digest)
+    image = step.outputs[-1].hash if step.outputs else None
+    runtime.stream_writer(StepEvent(type="step", hash=digest, kind=step.kind.value, text=step.text, image=image))
+    after = advance(state, digest, step, tokens, seconds)
+    if context.cancelled() and step.kind is not StepKind.FINISH:
+        return {**after, "stop": StopReason.CANCELLED}
+    return after
+
+
+def seed_for(seed: int, path: str) -> int:
+    """The seed of one act: the first 63 bits of SHA-256 over the brief's seed and the act's path."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{path}".encode()).digest()[:8], "big") >> 1
+
+
+def _seed(state: State, node: str, at: int) -> int:
+    return seed_for(state["brief"].seed, f"{node}/{at}/{state['painted']}")
+
+
+def _size(state: State, runtime: Runtime[Context]) -> tuple[int, int]:
+    return state["brief"].size or runtime.context.painter.size
+
+
+def _picture(runtime: Runtime[Context], frame: Frame | None) -> Image | None:
+    return runtime.context.store.get_image(frame) if frame else None

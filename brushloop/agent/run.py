@@ -1,0 +1,93 @@
+"""Letting the graph run from a state of the chain, and hearing what it does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from brushloop.agent.checkpoints import errors_told
+from brushloop.agent.context import Context
+from brushloop.agent.events import Event, PausedEvent
+from brushloop.agent.graph import LAST_NODE, NODES
+from brushloop.agent.state import State
+from brushloop.errors import InputError
+
+if TYPE_CHECKING:
+    from langchain_core.runnables import RunnableConfig
+
+    from brushloop.agent.graph import Graph
+
+MAX_NODES = 10_000
+"""Far beyond any budget: LangGraph's own limit must never be what ends a creation."""
+
+
+@dataclass(frozen=True)
+class Pause:
+    """The nodes before and after which a run waits for a person."""
+
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+
+    @classmethod
+    def at(cls, places: Sequence[str]) -> Pause:
+        """Read `("before:draft", "after:reflect")`.
+
+        Raises:
+            InputError: there is no such node.
+        """
+        named: dict[str, list[str]] = {"before": [], "after": []}
+        for place in places:
+            side, _, node = place.partition(":")
+            if side not in named or node not in NODES:
+                raise InputError(
+                    f"cannot pause at {place!r}: write before: or after: and one of {', '.join(NODES)}, "
+                    "for example before:refine"
+                )
+            named[side].append(node)
+        return cls(tuple(named["before"]), tuple(named["after"]))
+
+
+def run(graph: Graph, state: State, context: Context, pause: Pause, afresh: bool) -> Iterator[Event]:
+    """Run from `state` until the creation is finished or paused, yielding what happens.
+
+    The chain is the truth: where the checkpoint says anything else than `state` (it may be behind by a
+    node, lost, or unreadable) it is brought in line first. `afresh` is whether a pause before the first
+    node is kept; one who answers a pause has just waited there.
+    """
+    config: RunnableConfig = {"configurable": {"thread_id": state["id"]}, "recursion_limit": MAX_NODES}
+    with errors_told(context.store.url):
+        waiting = _enter(graph, config, state)
+        if not (afresh and waiting in pause.before):
+            events = graph.stream(
+                None,
+                config,
+                context=context,
+                stream_mode="custom",
+                durability="sync",
+                interrupt_before=list(pause.before),
+                interrupt_after=list(pause.after),
+            )
+            yield from cast("Iterator[Event]", events)
+            waiting = _waiting(graph, config)
+        if waiting:
+            yield PausedEvent(type="paused", id=state["id"], next=waiting)
+        elif graph.checkpointer and not isinstance(graph.checkpointer, bool):
+            graph.checkpointer.delete_thread(state["id"])  # the chain holds it all; the file stays small
+
+
+def _enter(graph: Graph, config: RunnableConfig, state: State) -> str | None:
+    """Make the checkpoint agree with `state`; return the node that comes next."""
+    try:
+        known: dict[str, Any] = graph.get_state(config).values
+    except (ValueError, TypeError, KeyError, AttributeError):  # written by something else: the chain knows better
+        assert graph.checkpointer and not isinstance(graph.checkpointer, bool)
+        graph.checkpointer.delete_thread(state["id"])
+        known = {}
+    if known != state:
+        graph.update_state(config, {**state}, as_node=LAST_NODE[state["phase"]])
+    return _waiting(graph, config)
+
+
+def _waiting(graph: Graph, config: RunnableConfig) -> str | None:
+    return next(iter(graph.get_state(config).next), None)

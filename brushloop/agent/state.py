@@ -1,0 +1,209 @@
+"""What the loop knows between two nodes: hashes, nouns and short counters, never image bytes.
+
+The state is a function of the step chain: `advance` takes one step into account, whether a node has
+just written it or it is read back. So a run, a resumed run and a fork all continue from the same value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, TypedDict
+
+from brushloop.canvas import SCHEMA_VERSION, Brief, Critique, Frame, Noun, Plan, Step, StepKind, StopReason, Verdict
+from brushloop.critic.judgement import carry
+from brushloop.errors import CorruptObjectError
+
+MIN_GAIN = 0.01
+"""Better by less than this does not count as a gain when the loop asks whether it has stalled."""
+
+LAST = 63
+"""Beyond the last step of any plan, which is then the one in work."""
+
+Phase = Literal["briefed", "planned", "painted", "judged", "finished"]
+"""What was done last, and so what can come next."""
+
+
+class Best(Noun):
+    """The best picture of the plan step in work, and what the critic said of it."""
+
+    frame: Frame
+    critique: Critique
+
+
+class Spent(Noun):
+    """What a creation has used of its budget."""
+
+    rounds: int = 0
+    tokens: int = 0
+    pixels: int = 0
+    seconds: float = 0.0
+
+    def plus(self, rounds: int = 0, tokens: int = 0, pixels: int = 0, seconds: float = 0.0) -> Spent:
+        """Used so far, and these."""
+        return Spent(
+            rounds=self.rounds + rounds,
+            tokens=self.tokens + tokens,
+            pixels=self.pixels + pixels,
+            seconds=self.seconds + seconds,
+        )
+
+
+class State(TypedDict):
+    """The state of the graph."""
+
+    version: int
+    id: str
+    """The creation."""
+    head: str
+    """Hash of its newest step."""
+    phase: Phase
+    brief: Brief
+    plan: Plan | None
+    at: int
+    """Index of the plan step in work."""
+    base: Frame | None
+    """The picture that the plan step in work began from."""
+    canvas: Frame | None
+    """The picture painted last, perhaps not judged yet."""
+    best: Best | None
+    tried: tuple[int, ...]
+    """How often each correction of `best` was tried on it."""
+    retry: bool
+    """Whether the last picture was another try at the same plan step."""
+    stale: int
+    """Tries since the last gain."""
+    redraws: int
+    """Of the plan step in work."""
+    replans: int
+    painted: int
+    """Pictures painted in the whole chain; no two of them share a seed."""
+    spent: Spent
+    stop: StopReason | None
+
+
+def begin(id: str, digest: str, step: Step) -> State:
+    """The state after the root of a chain.
+
+    Raises:
+        CorruptObjectError: it is not a brief.
+    """
+    if step.kind is not StepKind.BRIEF or step.brief is None:
+        raise CorruptObjectError(f"creation {id} does not begin with a brief: step {digest} is a {step.kind} step")
+    return State(
+        version=SCHEMA_VERSION, id=id, head=digest, phase="briefed", brief=step.brief, plan=None, at=0,
+        base=None, canvas=None, best=None, tried=(), retry=False, stale=0, redraws=0, replans=0, painted=0,
+        spent=Spent(), stop=None,
+    )  # fmt: skip
+
+
+def replay(id: str, chain: Iterable[tuple[str, Step]], measured: Callable[[str], dict[str, Any]]) -> State:
+    """The state after a whole chain, oldest step first; `measured` gives what a step cost."""
+    (root, first), *rest = chain
+    state = begin(id, root, first)
+    for digest, step in rest:
+        cost = measured(digest)
+        state = advance(state, digest, step, int(cost.get("tokens", 0)), float(cost.get("seconds", 0.0)))
+    return state
+
+
+def advance(state: State, digest: str, step: Step, tokens: int = 0, seconds: float = 0.0) -> State:
+    """The state after one more step, which cost `tokens` and `seconds`."""
+    state = {**state, "head": digest, "spent": state["spent"].plus(tokens=tokens, seconds=seconds)}
+    match step.kind:
+        case StepKind.BRIEF:
+            return _forked(state, step)
+        case StepKind.PLAN:
+            return _planned({**state, "replans": state["replans"] + (state["plan"] is not None)}, step)
+        case StepKind.DRAFT | StepKind.REFINE:
+            return _painted(state, step)
+        case StepKind.REFLECT:
+            return _judged(state, step)
+        case StepKind.HUMAN:
+            return _answered(state, step)
+        case StepKind.FINISH:
+            return {**state, "phase": "finished", "stop": StopReason(str(step.settings["stop_reason"]))}
+
+
+def shown(state: State) -> Frame | None:
+    """The picture to show, and to go on from: the best of the step in work, else the newest there is."""
+    return state["best"].frame if state["best"] else state["canvas"] or state["base"]
+
+
+def _forked(state: State, step: Step) -> State:
+    """A brief further down the chain begins a fork: the budget is new, and maybe the prompt or the seed."""
+    assert step.brief is not None
+    new_prompt = step.brief.prompt != state["brief"].prompt
+    untried = (0,) * len(state["tried"])
+    state = {**state, "brief": step.brief, "spent": Spent(), "stop": None, "tried": untried}
+    state = {**state, "stale": 0, "redraws": 0, "replans": 0}
+    if new_prompt:  # plan again, and judge by the whole new plan what is there already
+        return _onto({**state, "phase": "briefed", "plan": None, "at": LAST}, shown(state))
+    if step.settings.get("again") and state["plan"]:  # nothing was left to do: do the last plan step once more
+        at = state["at"] if state["base"] else 0
+        return {**state, "phase": "planned", "at": at, "canvas": None, "best": None}
+    if state["phase"] == "finished":
+        unjudged: Phase = "painted" if state["canvas"] else "planned" if state["plan"] else "briefed"
+        return {**state, "phase": "judged" if state["best"] else unjudged}
+    return state
+
+
+def _planned(state: State, step: Step) -> State:
+    """A plan for an empty canvas is painted. Over a picture it is first seen how much of it is there."""
+    assert step.plan is not None
+    at = min(state["at"], len(step.plan.steps) - 1)
+    state = {**state, "plan": step.plan, "redraws": 0}
+    canvas = shown(state)
+    if canvas is None:
+        return {**state, "phase": "planned", "at": 0, "stale": 0}
+    return _onto({**state, "phase": "painted", "at": at, "base": None}, canvas)
+
+
+def _painted(state: State, step: Step) -> State:
+    at, best, picture = int(step.settings["plan_step"]), state["best"], step.outputs[0]
+    if step.kind is StepKind.REFINE:
+        which = int(step.settings["correction"])
+        tried = tuple(times + (index == which) for index, times in enumerate(state["tried"]))
+        state = {**state, "tried": tried, "retry": True}
+    elif at == state["at"]:
+        again = best is not None
+        state = {**state, "redraws": state["redraws"] + again, "retry": again}
+    else:  # the next plan step: what is there stands as its first candidate, so that no step can lose by it
+        assert best is not None and state["plan"] is not None
+        critique = carry(state["plan"], at, best.critique)
+        state = _choose({**state, "at": at, "base": best.frame, "redraws": 0}, best.frame, critique)
+        state = {**state, "stale": 0, "retry": False}
+    spent = state["spent"].plus(rounds=1, pixels=picture.width * picture.height)
+    return {**state, "phase": "painted", "canvas": picture, "painted": state["painted"] + 1, "spent": spent}
+
+
+def _judged(state: State, step: Step) -> State:
+    """Keep the better of two pictures: a try that makes things worse is rolled back by not becoming the best."""
+    assert step.critique is not None and state["canvas"] is not None
+    new, best = step.critique, state["best"]
+    gain = new.score - best.critique.score if best else 1.0
+    if best is None or gain > 0 or (gain == 0 and new.verdict is Verdict.ACCEPT):
+        state = _choose(state, state["canvas"], new)
+    return {**state, "phase": "judged", "stale": 0 if gain >= MIN_GAIN else state["stale"] + state["retry"]}
+
+
+def _answered(state: State, step: Step) -> State:
+    """A person changed the plan, the critique or the picture; or approved, which changes nothing."""
+    if step.plan:
+        return _planned(state, step)
+    if step.critique:
+        frame = shown(state)
+        assert frame is not None
+        return {**_choose(state, frame, step.critique), "phase": "judged", "stale": 0}
+    if step.outputs:  # it stands, whatever the critic will say of it
+        return _onto({**state, "phase": "painted" if state["plan"] else state["phase"]}, step.outputs[0])
+    return state
+
+
+def _choose(state: State, frame: Frame, critique: Critique) -> State:
+    """With another best picture, none of whose corrections was tried yet."""
+    return {**state, "best": Best(frame=frame, critique=critique), "tried": (0,) * len(critique.corrections)}
+
+
+def _onto(state: State, canvas: Frame | None) -> State:
+    """With a picture to go on from that is yet to be judged, and will be the best whatever its score."""
+    return {**state, "canvas": canvas, "best": None, "tried": (), "retry": False, "stale": 0}

@@ -1,0 +1,31 @@
+"""Steps in words, for people who read the chain."""
+
+from __future__ import annotations
+
+from brushloop.canvas import Critique, Element, Plan, Status
+
+
+def of_plan(plan: Plan) -> str:
+    """`2 steps: paint a beach with a cat; add a red ball`."""
+    number = f"{len(plan.steps)} step{'s' * (len(plan.steps) > 1)}"
+    return f"{number}: {'; '.join(step.instruction for step in plan.steps)}"
+
+
+def of_critique(plan: Plan, critique: Critique) -> str:
+    """`2 of 3 as planned; missing: a cat; not yet: a ball`."""
+    by_status: dict[Status, list[str]] = {status: [] for status in Status}
+    for finding in critique.findings:
+        name = of_element(plan.elements[finding.element])
+        by_status[finding.status].append(f"{name} ({finding.fault})" if finding.fault else name)
+    due = len(critique.findings) - len(by_status[Status.NOT_YET])
+    said = [f"{len(by_status[Status.PRESENT])} of {due} as planned"]
+    for status, label in ((Status.MISSING, "missing"), (Status.WRONG, "wrong"), (Status.NOT_YET, "not yet")):
+        if by_status[status]:
+            said.append(f"{label}: {', '.join(by_status[status])}")
+    return "; ".join(said)
+
+
+def of_element(element: Element) -> str:
+    """`2 red cat`, `beach`."""
+    words = [str(element.count) if element.count > 1 else "", element.size, element.color, element.name]
+    return " ".join(word for word in words if word)

@@ -1,0 +1,71 @@
+"""The planner: from a prompt to the elements of a picture and the order in which to paint them."""
+
+from __future__ import annotations
+
+from brushloop.canvas import Brief, Critique, ModelRef, Plan
+from brushloop.errors import OutsideWorldError
+from brushloop.planner.prompt import plan_text, replan_text
+from brushloop.vlm import VLM, Answer, Question, ask
+
+
+class Planner:
+    """Asks a vision-language model for plans."""
+
+    def __init__(self, vlm: VLM) -> None:
+        self.vlm = vlm
+
+    @property
+    def ref(self) -> ModelRef:
+        """The model that plans."""
+        return self.vlm.ref
+
+    def check(self, prompt: str) -> None:
+        """Refuse a prompt that the model cannot understand, before anything is spent on it.
+
+        Raises:
+            OutsideWorldError: it does not know a word; the message names the nearest things it knows.
+        """
+        unknown = list(self.vlm.unknown_words(prompt))
+        if not unknown:
+            return
+        said = "; ".join(
+            f"{word[:40]!r}" + (f" (nearest: {', '.join(nearest)})" if nearest else "") for word, nearest in unknown[:3]
+        )
+        raise OutsideWorldError(f"{self.ref.id} does not know {said}: use words of its world, or a larger model")
+
+    def plan(self, brief: Brief) -> Answer[Plan]:
+        """A first plan.
+
+        Raises:
+            OutsideWorldError: the model does not know a word of the prompt.
+            ReplyError: it answers with something that is not a plan.
+        """
+        self.check(brief.prompt)
+        return self._ask(plan_text(brief.prompt))
+
+    def replan(self, brief: Brief, plan: Plan, critique: Critique, step: int) -> Answer[Plan]:
+        """Another plan after `plan`, painted as far as `step`, led to a picture with these faults.
+
+        Raises:
+            ReplyError: the model answers with something that is not a plan.
+        """
+        due = set(plan.due(step))
+        seen = critique.model_copy(update={"findings": tuple(f for f in critique.findings if f.element in due)})
+        return self._ask(replan_text(brief.prompt, plan, seen))
+
+    def _ask(self, text: str) -> Answer[Plan]:
+        answer = ask(self.vlm, Question(text, Plan.model_json_schema()), Plan)
+        return Answer(whole(answer.value), answer.replies)
+
+
+def whole(plan: Plan) -> Plan:
+    """The plan with every element painted by some step: what no step adds, the last one does.
+
+    So at the last step everything is due, and the picture is judged as a whole.
+    """
+    *before, last = plan.steps
+    forgotten = tuple(sorted(set(range(len(plan.elements))) - set(plan.due(len(plan.steps) - 1))))
+    if not forgotten:
+        return plan
+    last = last.model_copy(update={"adds": last.adds + forgotten})
+    return plan.model_copy(update={"steps": (*before, last)})
