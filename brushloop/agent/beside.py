@@ -1,11 +1,12 @@
-"""Running the graph beside its caller, so that Ctrl-C and a closed stream stop it between two denoising steps."""
+"""Work beside its caller, so that Ctrl-C or a closed stream stops it between two denoising steps."""
 
 from __future__ import annotations
 
+import asyncio
 import queue
 import threading
-from collections.abc import Generator, Iterable
-from typing import TypeVar
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -14,10 +15,10 @@ def beside(work: Iterable[T], stop: threading.Event) -> Generator[T]:
     """Yield what `work` yields, while it runs in a thread of its own.
 
     If the consumer leaves early, by an exception (Ctrl-C is one) or by closing, `stop` is set and the
-    work is awaited: it finishes in its own time, and what it has recorded is whole. A second Ctrl-C no
+    work is awaited: it ends in its own time, and what it has recorded is whole. A second Ctrl-C no
     longer waits. An exception of the work is raised here.
     """
-    items: queue.SimpleQueue[tuple[str, T | BaseException | None]] = queue.SimpleQueue()
+    items: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
 
     def run() -> None:
         try:
@@ -34,10 +35,36 @@ def beside(work: Iterable[T], stop: threading.Event) -> Generator[T]:
             kind, item = items.get()
             if kind == "end":
                 return
-            if isinstance(item, BaseException) and kind == "error":
+            if kind == "error":
                 raise item
-            yield item  # type: ignore[misc]
+            yield item
     except BaseException:
         stop.set()
         thread.join()
         raise
+
+
+async def heard(work: Callable[[Callable[[T], None], Callable[[], bool]], object]) -> AsyncGenerator[T]:
+    """Yield, in asyncio, what `work(tell, cancelled)` tells while it runs in a thread.
+
+    Leaving early makes `cancelled()` true and awaits the end. An exception of the work is raised here.
+    """
+    loop, stop = asyncio.get_running_loop(), threading.Event()
+    items: asyncio.Queue[tuple[T] | None] = asyncio.Queue()
+
+    def run() -> None:
+        try:
+            work(lambda item: put((item,)), stop.is_set)
+        finally:
+            put(None)
+
+    def put(item: tuple[T] | None) -> None:
+        loop.call_soon_threadsafe(items.put_nowait, item)
+
+    running = asyncio.create_task(asyncio.to_thread(run))
+    try:
+        while (item := await items.get()) is not None:
+            yield item[0]
+    finally:
+        stop.set()
+        await running

@@ -46,6 +46,11 @@ def _after_reflection(state: State) -> Move:
     return Move.DRAW if done else _wish(state) or Move.FINISH
 
 
+def nothing_left(state: State) -> bool:
+    """Whether a creation stands where the loop would end it."""
+    return state["phase"] == "judged" and _after_reflection(state) is Move.FINISH
+
+
 def moves_on(state: State) -> bool:
     """Whether the next draft is of the next plan step, and not another try at this one."""
     return state["phase"] == "judged" and (accepted(state) or stuck(state)) and not at_last_step(state)

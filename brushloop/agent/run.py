@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
+from brushloop.agent.beside import beside
 from brushloop.agent.checkpoints import errors_told
 from brushloop.agent.context import Context
-from brushloop.agent.events import Event, PausedEvent
+from brushloop.agent.events import Event, OnEvent, PausedEvent
 from brushloop.agent.graph import LAST_NODE, NODES
 from brushloop.agent.state import State
-from brushloop.errors import InputError
+from brushloop.errors import InputError, Interrupted
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
     from brushloop.agent.graph import Graph
 
+Cancel = Callable[[], bool]
+
 MAX_NODES = 10_000
 """Far beyond any budget: LangGraph's own limit must never be what ends a creation."""
+
+
+class Options(TypedDict, total=False):
+    """What every method that paints understands."""
+
+    on_event: OnEvent | None
+    """Called with every `Event`, in the caller's thread."""
+    pause: Sequence[str]
+    """Where to wait for a person: `("before:refine", "after:reflect")`; see `Studio.answer`."""
+    cancel: Cancel | None
+    """Asked often: once it returns true, the run ends and the best picture so far is returned."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +62,25 @@ class Pause:
                 )
             named[side].append(node)
         return cls(tuple(named["before"]), tuple(named["after"]))
+
+
+def carry_out(graph: Graph, state: State, context: Context, options: Options, afresh: bool) -> None:
+    """Run from `state` as the options say, until the creation is finished or waits.
+
+    Raises:
+        Interrupted: Ctrl-C. The creation was ended as cancelled, with its best picture.
+    """
+    stop = threading.Event()
+    cancel, on_event = options.get("cancel"), options.get("on_event")
+    context = replace(context, cancelled=lambda: stop.is_set() or (cancel is not None and cancel()))
+    pause = Pause.at(options.get("pause", ()))
+    try:
+        with closing(beside(run(graph, state, context, pause, afresh), stop)) as events:
+            for event in events:
+                if on_event:
+                    on_event(event)
+    except KeyboardInterrupt:
+        raise Interrupted(f"stopped; what was made is kept: brushloop resume {state['id']}") from None
 
 
 def run(graph: Graph, state: State, context: Context, pause: Pause, afresh: bool) -> Iterator[Event]:

@@ -8,17 +8,14 @@ creation.export("apple.png")
 
 from __future__ import annotations
 
-import asyncio
 import os
-import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
-from brushloop.agent.beside import beside
+from brushloop.agent.beside import heard
 from brushloop.agent.briefs import brief_from
 from brushloop.agent.checkpoints import checkpoint_path, open_saver
 from brushloop.agent.context import Context, Effort
@@ -26,13 +23,13 @@ from brushloop.agent.events import DoneEvent, Event, OnEvent
 from brushloop.agent.graph import build
 from brushloop.agent.human import human_step
 from brushloop.agent.nodes import seed_for
-from brushloop.agent.routing import Move, route
-from brushloop.agent.run import Pause, run
+from brushloop.agent.routing import nothing_left
+from brushloop.agent.run import Cancel, Options, Pause, carry_out
 from brushloop.agent.state import State, advance, replay
 from brushloop.canvas import Brief, Budget, Step, StepKind, StopReason
 from brushloop.creation import Creation
 from brushloop.critic.critic import Critic
-from brushloop.errors import InputError, Interrupted, UnknownCreationError
+from brushloop.errors import InputError, UnknownCreationError
 from brushloop.painter.base import Painter, PaintRequest, open_painter
 from brushloop.planner.planner import Planner
 from brushloop.store import Store
@@ -46,7 +43,6 @@ if TYPE_CHECKING:
     from brushloop.agent.human import Edit
 
 Limits = Budget | Mapping[str, float]
-Cancel = Callable[[], bool]
 
 
 class Studio:
@@ -60,11 +56,9 @@ class Studio:
         checkpointer: LangGraph's memory; by default a SQLite file in `home`.
         clock: seconds, for the budget and for measurements.
 
-    Models are loaded when they are first needed. The methods that paint take `on_event`, called with every
-    `Event`; `pause`, where to wait for a person (`("before:refine", "after:reflect")`, see `answer`); and
-    `cancel`, asked often: once it returns true, the best picture so far is returned. They raise `InputError`
-    before anything is recorded, and `ModelError`, `StoreError` or, for Ctrl-C, `Interrupted` later: then
-    what was made is kept, and `resume` goes on from there.
+    Models are loaded when they are first needed. The methods that paint take `Options`. They raise
+    `InputError` before anything is recorded, and `ModelError`, `StoreError` or, for Ctrl-C, `Interrupted`
+    later: then what was made is kept, and `resume` goes on from there.
     """
 
     def __init__(
@@ -107,9 +101,7 @@ class Studio:
         budget: Limits | None = None,
         *,
         id: str | None = None,
-        on_event: OnEvent | None = None,
-        pause: Sequence[str] = (),
-        cancel: Cancel | None = None,
+        **options: Unpack[Options],
     ) -> Creation:
         """Paint a picture, round by round.
 
@@ -120,13 +112,12 @@ class Studio:
             budget: limits; a mapping names some of them (`{"rounds": 4}`).
             id: a name for the creation; by default date, time and some random digits.
         """
-        places = Pause.at(pause)
         brief = brief_from(prompt, seed, size, budget)
-        self._check(brief)
+        self._check(brief, options)
         root = self.store.put_step(self._brief_step(brief))
-        return self._go(self.store.create(root, id), on_event, places, cancel)
+        return self._go(self.store.create(root, id), options)
 
-    async def stream(
+    def stream(
         self,
         prompt: str,
         seed: int = 0,
@@ -135,75 +126,46 @@ class Studio:
         *,
         id: str | None = None,
         pause: Sequence[str] = (),
-    ) -> AsyncIterator[Event]:
+    ) -> AsyncGenerator[Event]:
         """`paint` as an async iterator of events; the last one, `done`, sums up the creation.
 
         Leaving it early cancels the run at the next denoising step.
         """
-        loop, stop = asyncio.get_running_loop(), threading.Event()
-        events: asyncio.Queue[Event | None] = asyncio.Queue()
 
-        def hear(event: Event | None) -> None:
-            loop.call_soon_threadsafe(events.put_nowait, event)
+        def work(tell: OnEvent, cancelled: Cancel) -> Creation:
+            return self.paint(prompt, seed, size, budget, id=id, on_event=tell, pause=pause, cancel=cancelled)
 
-        def work() -> None:
-            try:
-                self.paint(prompt, seed, size, budget, id=id, on_event=hear, pause=pause, cancel=stop.is_set)
-            finally:
-                hear(None)
+        return heard(work)
 
-        painting = asyncio.create_task(asyncio.to_thread(work))
-        try:
-            while (event := await events.get()) is not None:
-                yield event
-        finally:
-            stop.set()
-            await painting
-
-    def resume(
-        self,
-        name: str | None = None,
-        *,
-        on_event: OnEvent | None = None,
-        pause: Sequence[str] = (),
-        cancel: Cancel | None = None,
-    ) -> Creation:
+    def resume(self, name: str | None = None, **options: Unpack[Options]) -> Creation:
         """Go on with a creation that was stopped, killed, cancelled or paused; by default the newest.
 
         It ends with the same bytes as if it had never stopped. One that ended by itself is returned as it is.
         """
-        places = Pause.at(pause)
         id = self._id(name)
+        Pause.at(options.get("pause", ()))
         creation = self.open(id)
         if creation.finished:
             parent = creation.steps[-1].parent
             if creation.stop_reason is not StopReason.CANCELLED or parent is None:
                 return creation
             self.store.set_head(id, parent)
-        return self._go(id, on_event, places, cancel, afresh=False)
+        return self._go(id, options, afresh=False)
 
-    def answer(
-        self,
-        name: str,
-        edit: Edit = None,
-        *,
-        on_event: OnEvent | None = None,
-        pause: Sequence[str] = (),
-        cancel: Cancel | None = None,
-    ) -> Creation:
+    def answer(self, name: str, edit: Edit = None, **options: Unpack[Options]) -> Creation:
         """Answer a creation that waits, and let it go on. The answer is recorded as a `human` step.
 
         Args:
             name: the creation.
             edit: None approves; a `Plan`, `Critique`, `Correction` or picture takes the place of what was there.
         """
-        places = Pause.at(pause)
         id = self._id(name)
         state = self._state(id, self.store.head(id))
         if state["phase"] == "finished":
             raise InputError(f"creation {id} is finished: fork it to go on from there")
+        Pause.at(options.get("pause", ()))
         self.store.set_head(id, self.store.put_step(self._human_step(state, edit)))
-        return self._go(id, on_event, places, cancel, afresh=False)
+        return self._go(id, options, afresh=False)
 
     def fork(
         self,
@@ -214,33 +176,27 @@ class Studio:
         budget: Limits | None = None,
         *,
         id: str | None = None,
-        on_event: OnEvent | None = None,
-        pause: Sequence[str] = (),
-        cancel: Cancel | None = None,
+        **options: Unpack[Options],
     ) -> Creation:
         """Begin another creation at any step of one, named by its hash; the steps before it are shared.
 
         With a new prompt it is planned again, and the picture there is worked on. With a new seed (the next
         one, if nothing is given) it is painted on differently. With an edit it goes on from that.
         """
-        places = Pause.at(pause)
         _, digest = self.store.resolve(name)
         state = self._state("fork", digest)
         old = state["brief"]
         if seed is None:
             seed = old.seed if prompt or edit is not None or budget else old.seed + 1
         brief = brief_from(old.prompt if prompt is None else prompt, seed, old.size, budget, like=old)
-        self._check(brief)
+        self._check(brief, options)
         root = self._brief_step(brief, parent=digest)
-        forked = advance(state, digest, root)
         if edit is not None:
-            human = self._human_step({**forked, "head": self.store.put_step(root)}, edit)
-            digest = self.store.put_step(human)
-        else:
-            if forked["phase"] == "judged" and route(forked) is Move.FINISH:  # else the new seed would paint nothing
-                root = root.model_copy(update={"settings": {**root.settings, "again": True}})
-            digest = self.store.put_step(root)
-        return self._go(self.store.create(digest, id), on_event, places, cancel)
+            forked = advance(state, self.store.put_step(root), root)
+            root = self._human_step(forked, edit)
+        elif nothing_left(advance(state, digest, root)):  # then a new seed has something to paint only if told so
+            root = root.model_copy(update={"settings": {**root.settings, "again": True}})
+        return self._go(self.store.create(self.store.put_step(root), id), options)
 
     def one_shot(self, prompt: str, seed: int = 0, size: tuple[int, int] | None = None) -> Image:
         """The painter alone on the raw prompt, with the seed of a first draft: what the loop is measured against."""
@@ -265,29 +221,20 @@ class Studio:
 
     # Inside
 
-    def _go(
-        self, id: str, on_event: OnEvent | None, pause: Pause, cancel: Cancel | None, afresh: bool = True
-    ) -> Creation:
-        stop = threading.Event()
-        planner, critic = Planner(self.vlm), Critic(self.vlm)
-        context = Context(
-            self.store, self.painter, planner, critic, self.effort, self.clock,
-            cancelled=lambda: stop.is_set() or (cancel is not None and cancel()),
-        )  # fmt: skip
+    def _go(self, id: str, options: Options, afresh: bool = True) -> Creation:
+        """Run a creation from its head until it is finished or waits."""
         state = self._state(id, self.store.head(id))
-        try:
-            with closing(beside(run(self.graph, state, context, pause, afresh), stop)) as events:
-                for event in events:
-                    if on_event:
-                        on_event(event)
-        except KeyboardInterrupt:
-            raise Interrupted(f"stopped; what was made is kept: brushloop resume {id}") from None
+        if state["phase"] != "finished":
+            makers = self.painter, Planner(self.vlm), Critic(self.vlm)
+            carry_out(self.graph, state, Context(self.store, *makers, self.effort, self.clock), options, afresh)
         creation = self.open(id)
-        if on_event:
+        if on_event := options.get("on_event"):
             on_event(DoneEvent(type="done", creation=creation.summary()))
         return creation
 
-    def _check(self, brief: Brief) -> None:
+    def _check(self, brief: Brief, options: Options) -> None:
+        """Everything that can be refused before anything is recorded."""
+        Pause.at(options.get("pause", ()))
         self.painter.check_size(brief.size or self.painter.size)
         Planner(self.vlm).check(brief.prompt)
 
