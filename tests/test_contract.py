@@ -13,6 +13,9 @@ from pathlib import Path
 import pytest
 from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
 
+import brushloop
+import brushloop.errors
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "brushloop"
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -88,9 +91,10 @@ def test_help_needs_no_model_library() -> None:
     assert not loaded, f"brushloop --help loads {sorted(loaded)}"
 
 
-def test_version_is_said_once() -> None:
-    """The version in the metadata is the one the changelog speaks of."""
+def test_versions_agree() -> None:
+    """The version in the metadata is the package's, and the one the changelog speaks of."""
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert brushloop.__version__ == version
     assert f"[{version}]" in (ROOT / "CHANGELOG.md").read_text()
 
 
@@ -147,8 +151,6 @@ def test_readme_links_lead_somewhere() -> None:
 
 
 def test_readme_tells_the_exit_codes_of_the_code() -> None:
-    from brushloop import errors
-
-    codes = {value.exit_code for value in vars(errors).values() if isinstance(value, type)}
+    codes = {value.exit_code for value in vars(brushloop.errors).values() if isinstance(value, type)}
     table = (ROOT / "README.md").read_text().partition("## Exit codes")[2].partition("\n## ")[0]
     assert {int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)} == codes | {0}
