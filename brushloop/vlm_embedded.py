@@ -11,7 +11,6 @@ import json
 import re
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brushloop.canvas import ModelRef
@@ -23,7 +22,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-IMAGE_TOKENS = 64
+IMAGE_TOKENS = 36
+FILES = ("config.json", "model.safetensors", "tokenizer.json", "world.json")
 END = "<end_of_utterance>"
 _PICTURE = "<fake_token_around_image><global-img>" + "<image>" * IMAGE_TOKENS + "<fake_token_around_image>"
 
@@ -37,7 +37,9 @@ class EmbeddedVLM:
     """An Idefics3 folder written by `python -m brushloop.train vlm`; without a folder, the one that ships."""
 
     def __init__(self, folder: str | None = None) -> None:
-        self.weights: Weights = find("vlm", folder, ("config.json", "model.safetensors", "tokenizer.json", "world.json"))
+        self.weights: Weights = find(
+            "vlm", folder, ("config.json", "model.safetensors", "tokenizer.json", "world.json")
+        )
         self.ref = ModelRef(id=f"hf:{folder}" if folder else "embedded", weights=self.weights.digest)
 
     def ask(self, question: Question) -> Reply:
@@ -114,7 +116,8 @@ class EmbeddedVLM:
             raise ReplyError(f"the schema cannot be turned into a grammar: {matcher.get_error()}")
         generator = torch.Generator().manual_seed(question.seed)
         mask = grammar_torch.allocate_token_bitmask(1, self._grammar.vocab_size)
-        model, past, out = self._model, None, []
+        model, past = self._model, None
+        out: list[Token] = []
         fresh, kwargs = torch.tensor([ids]), {} if pixels is None else {"pixel_values": pixels}
         while len(out) < question.max_tokens:
             result = model(input_ids=fresh, past_key_values=past, use_cache=True, **kwargs)
@@ -155,8 +158,9 @@ def pixels(image: Image, size: int) -> Tensor:
     """A picture as (3 size size) in -1..1, as the model's image processor makes it."""
     import numpy as np
     import torch
+    from PIL.Image import Resampling
 
     picture = image.convert("RGB")
     if picture.size != (size, size):
-        picture = picture.resize((size, size))
+        picture = picture.resize((size, size), Resampling.LANCZOS)
     return torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1).float() / 127.5 - 1

@@ -1,7 +1,7 @@
 """Copy the icons the world uses out of two npm packages into compact, attributed JSON files.
 
-    npm install @iconify-json/fluent-emoji-flat@1.2.6 @iconify-json/noto@1.2.9
-    python scripts/vendor_art.py node_modules/@iconify-json
+npm install @iconify-json/fluent-emoji-flat@1.2.6 @iconify-json/noto@1.2.9
+python scripts/vendor_art.py node_modules/@iconify-json
 """
 
 from __future__ import annotations

@@ -25,6 +25,15 @@ class Condition:
         self.recording = True
         self.position = 0
 
+    def repeat(self, times: int) -> Condition:
+        """The same condition for a batch that is repeated."""
+        if times == 1:
+            return self
+        many = Condition()
+        many.layers = [(key.repeat(times, 1, 1, 1), value.repeat(times, 1, 1, 1)) for key, value in self.layers]
+        many.recording = False
+        return many
+
     def layer(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Record this layer's keys and values, or append the recorded ones to them."""
         if self.recording:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from PIL import Image
@@ -11,6 +14,60 @@ from brushloop.canvas import Box
 
 GRID = 32
 """The painter speaks of places on a grid of 32 x 32."""
+
+
+SIDE = 8
+"""Tokens along one side of the embedded painter's canvas."""
+LENGTH = 32
+"""Text tokens the embedded painter reads for a whole canvas."""
+WINDOW = 5
+"""Tokens along one side of the window that a local edit denoises."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """A rectangle of tokens: all of the canvas, or the part around a local edit."""
+
+    top: int = 0
+    left: int = 0
+    side: int = SIDE
+
+    @property
+    def words(self) -> int:
+        """Text tokens read for it: a local edit is told in fewer words."""
+        return LENGTH if self.side == SIDE else LENGTH // 2
+
+    @classmethod
+    def around(cls, regions: tuple[Box, ...]) -> Window:
+        """The window that holds all regions, best centred; the whole canvas if none does."""
+        fitting = [window for window in WINDOWS if window.holds(regions)]
+        if not fitting or not regions:
+            return cls()
+        x = (min(box[0] for box in regions) + max(box[2] for box in regions)) / 2
+        y = (min(box[1] for box in regions) + max(box[3] for box in regions)) / 2
+        middle = WINDOW / 2 * 100 / SIDE
+        return min(fitting, key=lambda w: abs(w.left * 100 / SIDE + middle - x) + abs(w.top * 100 / SIDE + middle - y))
+
+    @classmethod
+    def anywhere(cls, rng: random.Random) -> Window:
+        """A random window."""
+        return rng.choice(WINDOWS)
+
+    def holds(self, regions: tuple[Box, ...]) -> bool:
+        """Whether the regions lie inside; no regions are everywhere, which only the whole canvas holds."""
+        if self.side == SIDE:
+            return True
+        low, high = self.left * 100 / SIDE, (self.left + self.side) * 100 / SIDE
+        up, down = self.top * 100 / SIDE, (self.top + self.side) * 100 / SIDE
+        return bool(regions) and all(low <= b[0] and b[2] <= high and up <= b[1] and b[3] <= down for b in regions)
+
+    def index(self) -> Tensor:
+        """Indices of its tokens in the canvas's tokens."""
+        rows = torch.arange(self.top, self.top + self.side)[:, None] * SIDE
+        return (rows + torch.arange(self.left, self.left + self.side)[None, :]).reshape(-1)
+
+
+WINDOWS = tuple(Window(top, left, WINDOW) for top in range(SIDE - WINDOW + 1) for left in range(SIDE - WINDOW + 1))
 
 
 def pack(latents: Tensor) -> Tensor:

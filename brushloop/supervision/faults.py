@@ -15,7 +15,7 @@ from PIL import Image
 from brushloop.canvas import Box, Correction, EditType, Element, Fault, Plan, Status, Verdict
 from brushloop.critic.prompt import Look, Seen
 from brushloop.supervision.world import edits, scenes, words
-from brushloop.supervision.world.art import COLORS, TINTABLE
+from brushloop.supervision.world.art import COLORS, STYLES, TINTABLE, sprite
 from brushloop.supervision.world.scenes import BACKGROUNDS, Scene
 
 
@@ -100,7 +100,7 @@ def spoil(picture: Image.Image, box: Box, rng: random.Random, low: int | None = 
     left, top, right, bottom = scenes.pixels(box, picture.width)
     size = right - left, bottom - top
     other = scenes.sample_element(rng)
-    junk = scenes.sprite(other.name, rng.choice(scenes.STYLES), other.color, *size).copy()
+    junk = sprite(other.name, rng.choice(STYLES), other.color, *size).copy()
     low = low or max(2, min(size) // rng.choice((6, 8, 10, 40)))
     junk = junk.resize((low, low)).resize(size, Image.Resampling.BILINEAR)
     strength = rng.choice((60, 85, 100))

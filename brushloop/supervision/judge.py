@@ -122,7 +122,7 @@ def _sight(cells: Tensor, scene: Tensor, threshold: float) -> Sight:
         names = cells[5 : 5 + len(NAMES), row, column].softmax(0)
         tone = int(cells[5 + len(NAMES) :, row, column].argmax())
         best = int(names.argmax())
-        found.append(Seen(NAMES[best], TONES[tone], box, float(heat[row, column]), float(names[best])))  # type: ignore[arg-type]
+        found.append(Seen(NAMES[best], TONES[tone], box, float(heat[row, column]), float(names[best])))
     kept: list[Seen] = []
     for one in sorted(found, key=lambda seen: -seen.score):
         if all(overlap(one.box, other.box) < 0.5 for other in kept):
@@ -159,12 +159,14 @@ class Score:
 
 def verdict(sight: Sight, scene: Scene) -> Score:
     """Score what was seen against what the scene asked for."""
-    found: list[list[Seen]] = [[seen for seen in sight.objects if seen.name == thing.name] for thing in scene.elements[1:]]
+    found: list[list[Seen]] = [
+        [seen for seen in sight.objects if seen.name == thing.name] for thing in scene.elements[1:]
+    ]
     objects = all(found)
     counts = all(len(seen) == thing.count for seen, thing in zip(found, scene.elements[1:], strict=True))
     colors = all(
         thing.color is None or (seen and all(one.color == thing.color for one in seen))
-        for seen, thing in zip(found, scene.elements[1:], strict=True)
+        for seen, thing in zip(found, wanted, strict=True)
     )
     relation = scene.relation is None or (objects and _related(scene.relation, found))
     return Score(objects, colors, counts, relation, sight.background == scene.background)

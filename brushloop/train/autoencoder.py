@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,7 +62,7 @@ class Reconstruction:
     """Give back the scene from its code."""
 
     def __init__(self, recipe: Recipe) -> None:
-        self.module: nn.Module = build()
+        self.module: Any = build()
         self.recipe = recipe
 
     def batch(self, step: int) -> Tensor:
@@ -92,7 +93,7 @@ class Reconstruction:
         return pixel + edges + 2 * square + 1e-3 * (size - 1).clamp_min(0), figures
 
 
-def mean_code(vae: nn.Module, pixels: Tensor) -> Tensor:
+def mean_code(vae: Any, pixels: Tensor) -> Tensor:
     """The mean of the code of (B 3 H W) pixels."""
     moments: Tensor = vae.encoder(pixels)
     return moments.chunk(2, dim=1)[0]
@@ -111,7 +112,7 @@ def train(folder: Path, recipe: Recipe = RECIPE, seconds: float | None = None) -
     task = Reconstruction(recipe)
     task.module.to(memory_format=torch.channels_last)
 
-    def save(average: nn.Module, step: int) -> None:
+    def save(average: Any, step: int) -> None:
         with torch.no_grad():
             code = mean_code(average, task.batch(-1))
         average.register_to_config(scaling_factor=float(1 / code.std()), shift_factor=float(code.mean()))

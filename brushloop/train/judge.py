@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +13,6 @@ from PIL import Image, ImageFilter
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from brushloop.canvas import Element
 from brushloop.supervision.faults import spoil
 from brushloop.supervision.judge import GRID, NAMES, TONES, Detector
 from brushloop.supervision.world import scenes
@@ -19,14 +20,29 @@ from brushloop.supervision.world.art import STYLES
 from brushloop.train.loop import Recipe, fit
 
 SPLIT = "judge/"
-RECIPE = Recipe(steps=2200, batch=32, lr=3e-3, seed=71, warmup=100, ema=0.995, weight_decay=1e-4, log_every=25)
+"""Name of the judge's own division of the world."""
+RECIPE = Recipe(steps=1300, batch=32, lr=3e-3, seed=71, warmup=100, ema=0.995, weight_decay=1e-4, log_every=25)
 
 
-def blemish(picture: Image.Image, rng: random.Random, vae: nn.Module | None = None) -> Image.Image:
+def draw(rng: random.Random, training: bool) -> scenes.Scene:
+    """A scene of the judge's division: pairs of objects are held out, by hashes of its own.
+
+    Colours of objects are not: an eye that never saw an orange key takes it for a carrot (measured: 6% of
+    all objects misnamed, nearly all of them in colours held out).
+    """
+    while True:
+        scene = scenes.sample(rng)
+        names = [thing.name for thing in scene.elements[1:]]
+        pairs = {"+".join(sorted(pair)) for pair in itertools.combinations(names, 2)}
+        if any(scenes.held_out(pair, SPLIT) for pair in pairs) is not training:
+            return scene
+
+
+def blemish(picture: Image.Image, rng: random.Random) -> Image.Image:
     """Soften, tint and dirty a picture a little, as painters do."""
     if rng.random() < 0.5:
         picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.2, 1.1)))
-    array = np.asarray(picture, np.float32)
+    array = np.asarray(picture, np.float64)
     noise = np.random.default_rng(rng.randrange(2**32))
     if rng.random() < 0.5:
         array = array + noise.normal(0, rng.uniform(1, 9), array.shape)
@@ -38,16 +54,16 @@ def blemish(picture: Image.Image, rng: random.Random, vae: nn.Module | None = No
 class Detection:
     """Find every object of a scene."""
 
-    def __init__(self, recipe: Recipe, vae: nn.Module | None = None) -> None:
+    def __init__(self, recipe: Recipe, vae: Any = None) -> None:
         self.recipe = recipe
-        self.module: nn.Module = Detector()
+        self.module: Any = Detector()
         self.vae = vae
 
     def batch(self, step: int) -> tuple[Tensor, list[scenes.Scene]]:
         rng = random.Random(f"judge/{self.recipe.seed}/{step}")
         pictures, shown = [], []
         for _ in range(self.recipe.batch):
-            scene = scenes.sample_split(rng, True, split=SPLIT)
+            scene = draw(rng, True)
             picture = scenes.render(scene.elements, scene.style, scene.variant)
             if rng.random() < 0.2 and len(scene.elements) > 2:  # something spoiled is no object
                 gone = scene.elements[-1]
@@ -95,7 +111,7 @@ class Detection:
         p = cells[:, 0]
         focal = F.binary_cross_entropy_with_logits(p, heat, reduction="none") * (heat - p.sigmoid()).abs().detach()
         found = (focal * ~ignore).sum() / heat.sum()
-        box = F.l1_loss(picked[:, 1:5].sigmoid(), torch.tensor(sides) / 64)
+        side = F.l1_loss(picked[:, 1:5].sigmoid(), torch.tensor(sides) / 64)
         name = F.cross_entropy(picked[:, 5 : 5 + len(NAMES)], torch.tensor(names))
         tone = F.cross_entropy(picked[:, 5 + len(NAMES) :], torch.tensor(tones), ignore_index=-100)
         ground = F.cross_entropy(
@@ -104,8 +120,10 @@ class Detection:
         style = F.cross_entropy(
             whole[:, len(scenes.BACKGROUNDS) :], torch.tensor([STYLES.index(s.style) for s in shown])
         )
-        parts = {"found": found, "box": box, "name": name, "tone": tone, "ground": ground, "style": style}
-        return found + 4 * box + name + 0.5 * tone + 0.2 * ground + 0.2 * style, {k: v.item() for k, v in parts.items()}
+        parts = {"found": found, "box": side, "name": name, "tone": tone, "ground": ground, "style": style}
+        return found + 4 * side + name + 0.5 * tone + 0.2 * ground + 0.2 * style, {
+            k: v.item() for k, v in parts.items()
+        }
 
 
 def object_f1(weights: Path, number: int = 500, seed: int = 0) -> dict[str, float]:
@@ -116,11 +134,11 @@ def object_f1(weights: Path, number: int = 500, seed: int = 0) -> dict[str, floa
     rng = random.Random(f"judge-test/{seed}")
     hits = wanted = seen = colored = right = grounds = 0
     for _ in range(number):
-        scene = scenes.sample_split(rng, False, split=SPLIT)
+        scene = draw(rng, False)
         sight = judge.look([scenes.render(scene.elements, scene.style, scene.variant)])[0]
         left = list(sight.objects)
         grounds += sight.background == scene.background
-        for thing, box in ((thing, box) for thing in scene.elements[1:] for box in thing.boxes):
+        for thing, box in [(one, box) for one in scene.elements[1:] for box in one.boxes]:
             match = next((one for one in left if one.name == thing.name and overlap(one.box, box) >= 0.5), None)
             if match is not None:
                 left.remove(match)
@@ -149,6 +167,3 @@ def train(folder: Path, vae: Path | None = None, recipe: Recipe = RECIPE, second
         save_file(state, folder / "judge.safetensors")
 
     fit(task, recipe, folder, on_save=keep, seconds=seconds)
-
-
-__all__ = ["Element", "object_f1", "train"]

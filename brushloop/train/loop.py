@@ -52,7 +52,10 @@ class Recipe:
 class Task(Protocol):
     """What is trained, and on what."""
 
-    module: nn.Module
+    @property
+    def module(self) -> nn.Module:
+        """What is trained."""
+        ...
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         """The loss of one step's batch (scalar), and figures to log."""
@@ -116,7 +119,7 @@ def fit(
             torch.manual_seed(hash((recipe.seed, step)) & 0x7FFFFFFF)
             loss, figures = task.loss(step)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             norm = nn.utils.clip_grad_norm_(parameters, recipe.clip)
             value = loss.item()
             if not math.isfinite(value) or not math.isfinite(norm.item()):
@@ -131,7 +134,11 @@ def fit(
             count += 1
             now = time.monotonic()
             if step % recipe.log_every == 0:
-                line: dict[str, float] = {"step": step, "samples": step * recipe.batch, "seconds": round(now - began, 1)}
+                line: dict[str, float] = {
+                    "step": step,
+                    "samples": step * recipe.batch,
+                    "seconds": round(now - began, 1),
+                }
                 line |= {key: round(total / count, 5) for key, total in sums.items()} | {"lr": rate}
                 log.write(json.dumps(line) + "\n")
                 log.flush()

@@ -1,8 +1,10 @@
 """Recipe `painter`: a small Flux that paints scenes from text and edits them from instructions.
 
 Flow matching (Lipman et al. 2023; the rectified form of FLUX): x_t = (1 - t) x_0 + t ε, target ε - x_0,
-mean squared error. Steps alternate between text to picture and edits whose canvas joins as a condition.
-Text encoders and transformer learn together; the latents come from the autoencoder, which is frozen.
+mean squared error. Steps take turns: text to picture, edits of the whole canvas, and edits of a window (the
+canvas joins as a condition). A window is what `FluxPainter` paints when an edit is local: only the tokens
+around its regions are denoised. Each picture is encoded once and met at several timesteps. Text encoders
+and transformer learn together; the latents come from the autoencoder, which is frozen.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,17 +24,18 @@ from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
 from brushloop.canvas import Box
 from brushloop.painter.condition import encode_condition, positions, prepare, velocity
-from brushloop.painter.tokens import pack, place
+from brushloop.painter.tokens import LENGTH, SIDE, Window, pack, place
 from brushloop.supervision.faults import spoil
 from brushloop.supervision.world import edits, scenes, words
 from brushloop.train.autoencoder import mean_code
 from brushloop.train.loop import Recipe, fit
-from brushloop.train.text import LENGTH, clip_tokenizer, t5_tokenizer
+from brushloop.train.text import clip_tokenizer, t5_tokenizer
 
-RECIPE = Recipe(steps=6000, batch=32, lr=8e-4, warmup=300, ema=0.999, stable=True, log_every=20)
+RECIPE = Recipe(steps=20000, batch=12, lr=8e-4, warmup=80, ema=0.998, stable=True, log_every=40)
+TURNS = ("window", "paint", "window", "edit")
+DRAWS = {"window": 4, "paint": 2, "edit": 1}
+"""Timesteps at which a picture is met in one batch."""
 WIDTH, HEADS = 256, 8
-SIDE = scenes.CANVAS // 16
-"""Tokens along one side of a picture."""
 
 
 @dataclass(frozen=True)
@@ -89,9 +93,11 @@ def paint_example(rng: random.Random) -> Example:
     return Example(text, place(text, thing.boxes), picture, thing.boxes)
 
 
-def edit_example(rng: random.Random) -> Example:
-    """An edit: the canvas before, the instruction with its places, the canvas after."""
+def edit_example(rng: random.Random, window: Window) -> Example:
+    """An edit that fits the window: the canvas before, the instruction with its places, the canvas after."""
     edit = edits.sample(rng, True)
+    while not window.holds(edit.regions):
+        edit = edits.sample(rng, True)
     before = scenes.render(edit.before, edit.style, edit.variant)
     after = scenes.render(edit.after, edit.style, edit.variant)
     if edit.kind in ("replace", "add") and rng.random() < 0.35:
@@ -108,7 +114,7 @@ class Painting:
         self.recipe = recipe
         self.vae = vae.eval().requires_grad_(False).to(memory_format=torch.channels_last)
         self.tokenizer, self.tokenizer_2 = clip_tokenizer(), t5_tokenizer()
-        self.module: nn.Module = build(len(self.tokenizer_2), len(self.tokenizer), self.tokenizer.eos_token_id)
+        self.module: Any = build(len(self.tokenizer_2), len(self.tokenizer), self.tokenizer.eos_token_id)
         self.ids = positions(SIDE, SIDE)
         self.canvas_ids = positions(SIDE, SIDE, 1)
 
@@ -120,36 +126,41 @@ class Painting:
             code = mean_code(self.vae, pixels).float()
         return pack(((code - self.vae.config.shift_factor) * self.vae.config.scaling_factor).contiguous())
 
-    def read(self, examples: Sequence[Example], dropped: Sequence[bool]) -> tuple[Tensor, Tensor]:
+    def read(self, examples: Sequence[Example], dropped: Sequence[bool], length: int) -> tuple[Tensor, Tensor]:
         """Text features (B L D) and pooled features (B D); dropped texts are read as empty."""
         plain = ["" if gone else example.text for example, gone in zip(examples, dropped, strict=True)]
         placed = ["" if gone else example.placed for example, gone in zip(examples, dropped, strict=True)]
-        short = self.tokenizer(plain, padding="max_length", max_length=LENGTH, truncation=True, return_tensors="pt")
-        long = self.tokenizer_2(placed, padding="max_length", max_length=LENGTH, truncation=True, return_tensors="pt")
+        short = self.tokenizer(plain, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
+        long = self.tokenizer_2(placed, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
         pooled = self.module["text_encoder"](short.input_ids).pooler_output
         return self.module["text_encoder_2"](long.input_ids)[0], pooled
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         rng = random.Random(f"painter/{self.recipe.seed}/{step}")
-        editing = step % 2 == 1
-        make = edit_example if editing else paint_example
-        examples = [make(rng) for _ in range(self.recipe.batch)]
-        clean = self.latents([example.picture for example in examples])
-        weight = torch.stack([_focus(example.focus) for example in examples])
+        turn = TURNS[step % len(TURNS)]
+        window = Window.anywhere(rng) if turn == "window" else Window()
+        examples = [
+            paint_example(rng) if turn == "paint" else edit_example(rng, window) for _ in range(self.recipe.batch)
+        ]
+        draws = DRAWS[turn]
+        index = window.index()
+        clean = self.latents([example.picture for example in examples])[:, index].repeat(draws, 1, 1)
+        weight = torch.stack([_focus(example.focus)[index] for example in examples]).repeat(draws, 1)
         noise = torch.randn_like(clean)
-        t = torch.sigmoid(torch.randn(len(examples)))
+        t = torch.sigmoid(torch.randn(len(clean)))
         mixed = (1 - t)[:, None, None] * clean + t[:, None, None] * noise
         with torch.autocast("cpu", torch.bfloat16):
-            features, pooled = self.read(examples, [rng.random() < 0.1 for _ in examples])
+            features, pooled = self.read(examples, [rng.random() < 0.1 for _ in examples], window.words)
             condition = None
-            if editing:
-                before = self.latents([example.canvas for example in examples if example.canvas])
+            if turn != "paint":
+                before = self.latents([example.canvas for example in examples if example.canvas])[:, index]
                 before = before + 0.05 * torch.randn_like(before)
-                condition = encode_condition(self.module["transformer"], before, self.canvas_ids)
-            guess = velocity(self.module["transformer"], mixed, t, features, pooled, self.ids, condition)
+                condition = encode_condition(self.module["transformer"], before, self.canvas_ids[index]).repeat(draws)
+            features, pooled = features.repeat(draws, 1, 1), pooled.repeat(draws, 1)
+            guess = velocity(self.module["transformer"], mixed, t, features, pooled, self.ids[index], condition)
         error = (guess.float() - (noise - clean)).pow(2).mean(-1)
         loss = (error * weight).sum() / weight.sum()
-        return loss, {"edit" if editing else "paint": 2 * loss.item()}
+        return loss, {turn: loss.item() * len(TURNS) / TURNS.count(turn)}
 
 
 def _focus(boxes: tuple[Box, ...]) -> Tensor:

@@ -6,15 +6,11 @@ import random
 import string
 from collections.abc import Iterator
 
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
-from tokenizers import Regex
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import CLIPTokenizer, T5Tokenizer
 
-from brushloop.painter.tokens import GRID
+from brushloop.painter.tokens import GRID, LENGTH
 from brushloop.supervision.world import edits, scenes, words
-
-LENGTH = 32
-"""Text tokens the painter reads."""
 
 
 def sentences(number: int, seed: int = 0) -> Iterator[str]:

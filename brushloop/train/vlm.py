@@ -12,6 +12,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,9 +32,11 @@ from brushloop.train.judge import blemish
 from brushloop.train.loop import Recipe, fit
 from brushloop.vlm_embedded import END, IMAGE_TOKENS, conversation, pixels
 
-SIDE = 8
+IMAGE = 96
+"""Side in pixels at which the model looks at pictures."""
+SIDE = 6
 """Image tokens along one side of a picture."""
-TOWER = Recipe(steps=2000, batch=32, lr=1e-3, seed=5, warmup=200, ema=0.998, log_every=20, final_lr=0.2)
+TOWER = Recipe(steps=1100, batch=32, lr=1e-3, seed=5, warmup=200, ema=0.998, log_every=20, final_lr=0.2)
 RECIPE = Recipe(steps=9000, batch=32, lr=7e-4, seed=6, warmup=200, ema=0.999, stable=True, log_every=20)
 SPECIAL = ("<pad>", "<bos>", "<fake_token_around_image>", "<global-img>", "<image>", END)
 
@@ -84,7 +87,7 @@ def build(tokens: PreTrainedTokenizerFast) -> Idefics3ForConditionalGeneration:
     config = Idefics3Config(
         vision_config=dict(
             hidden_size=192, intermediate_size=768, num_hidden_layers=4, num_attention_heads=6,
-            image_size=scenes.CANVAS, patch_size=8,
+            image_size=IMAGE, patch_size=8,
         ),
         text_config=dict(
             model_type="llama", vocab_size=len(tokens), hidden_size=256, intermediate_size=704, num_hidden_layers=5,
@@ -100,7 +103,7 @@ def build(tokens: PreTrainedTokenizerFast) -> Idefics3ForConditionalGeneration:
 
 
 class Eyes(nn.Module):
-    """What the image tokens should tell: per token, objects whose centre is in its cell (B 64 1+names+tones+4)."""
+    """What the image tokens should tell: per token, objects whose centre is in its cell (B 36 1+names+tones+4)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -114,7 +117,7 @@ class Eyes(nn.Module):
 
 
 def sight_loss(eyes: Eyes, features: Tensor, drawn: Sequence[Sequence[Element]]) -> Tensor:
-    """Detection loss of image tokens (B 64 D) against what was drawn."""
+    """Detection loss of image tokens (B 36 D) against what was drawn."""
     cells, whole = eyes(features)
     heat = torch.zeros(cells.shape[:2])
     spots, names, tones, boxes, grounds = [], [], [], [], []
@@ -134,8 +137,8 @@ def sight_loss(eyes: Eyes, features: Tensor, drawn: Sequence[Sequence[Element]])
     loss = 2 * F.binary_cross_entropy_with_logits(cells[..., 0], heat, pos_weight=torch.tensor(4.0))
     loss = loss + 0.3 * F.cross_entropy(whole.float(), torch.tensor(grounds), ignore_index=-100)
     if spots:
-        b, at = torch.tensor(spots).unbind(1)
-        picked = cells[b, at]
+        row, at = torch.tensor(spots).unbind(1)
+        picked = cells[row, at]
         split = picked.split([1, len(NAMES), len(TONES), 4], dim=1)
         loss = loss + F.cross_entropy(split[1], torch.tensor(names))
         if any(tone >= 0 for tone in tones):
@@ -168,13 +171,13 @@ class Lesson:
 class Touch:
     """Make renderings look painted: blur, noise, and for some the painter's autoencoder."""
 
-    def __init__(self, vae: nn.Module | None) -> None:
+    def __init__(self, vae: Any) -> None:
         self.vae = vae
 
     def __call__(self, pictures: list[Image.Image], rng: random.Random) -> list[Image.Image]:
         some = [i for i in range(len(pictures)) if self.vae is not None and rng.random() < 0.5]
         if some:
-            from brushloop.painter.tokens import to_pixels, to_picture
+            from brushloop.painter.tokens import to_picture, to_pixels
             from brushloop.train.autoencoder import mean_code
 
             assert self.vae is not None
@@ -195,7 +198,7 @@ class Reading(nn.Module):
         self.eyes = Eyes(model.config.text_config.hidden_size)
 
     def see(self, pictures: Tensor) -> Tensor:
-        """Image tokens (B 64 D) of (B 3 128 128) pixels in -1..1."""
+        """Image tokens (B 36 D) of (B 3 96 96) pixels in -1..1."""
         tower = self.model.model
         features: Tensor = tower.connector(tower.vision_model(pixel_values=pictures).last_hidden_state)
         return features
@@ -211,9 +214,11 @@ class TowerTask:
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         rng = random.Random(f"tower/{self.recipe.seed}/{step}")
-        shown = [scenes.sample_split(rng, True, "many" if rng.random() < 0.5 else None) for _ in range(self.recipe.batch)]
+        shown = [
+            scenes.sample_split(rng, True, "many" if rng.random() < 0.5 else None) for _ in range(self.recipe.batch)
+        ]
         pictures = self.touch([scenes.render(s.elements, s.style, s.variant) for s in shown], rng)
-        batch = torch.stack([pixels(picture, scenes.CANVAS) for picture in pictures])
+        batch = torch.stack([pixels(picture, IMAGE) for picture in pictures])
         with torch.autocast("cpu", torch.bfloat16):
             features = self.reading.see(batch)
             loss = sight_loss(self.reading.eyes, features, [s.elements for s in shown])
@@ -224,7 +229,8 @@ class Lessons:
     """Stage 2: plans and looks, answered as JSON."""
 
     def __init__(self, recipe: Recipe, reading: Reading, tokens: PreTrainedTokenizerFast, touch: Touch) -> None:
-        self.recipe, self.module, self.tokens, self.touch = recipe, reading, tokens, touch
+        self.recipe, self.tokens, self.touch = recipe, tokens, touch
+        self.module: Any = reading
         self.kept: list[Lesson] = []
         """Lessons from states that the painter really made (the closed loop), mixed in when there are any."""
         self.kept_share = 0.3
@@ -257,16 +263,19 @@ class Lessons:
             embedded = model.get_input_embeddings()(ids)
             extra: Tensor | float = 0.0
             if looking:
-                batch = torch.stack([pixels(lesson.picture, scenes.CANVAS) for lesson in lessons if lesson.picture])
+                batch = torch.stack([pixels(lesson.picture, IMAGE) for lesson in lessons if lesson.picture])
                 features = self.module.see(batch)
                 embedded = embedded.masked_scatter(
-                    (ids == model.config.image_token_id)[..., None], features.reshape(-1, features.shape[-1]).to(embedded.dtype)
+                    (ids == model.config.image_token_id)[..., None],
+                    features.reshape(-1, features.shape[-1]).to(embedded.dtype),
                 )
                 seen = [i for i, lesson in enumerate(lessons) if lesson.drawn]
                 if seen:
                     extra = sight_loss(self.module.eyes, features[seen], [lessons[i].drawn for i in seen])
                     figures["sight"] = 4 / 3 * float(extra.detach())
-            hidden = model.model.text_model(inputs_embeds=embedded, attention_mask=(ids != pad).long()).last_hidden_state
+            hidden = model.model.text_model(
+                inputs_embeds=embedded, attention_mask=(ids != pad).long()
+            ).last_hidden_state
             wanted = labels[:, 1:] != -100
             logits = model.lm_head(hidden[:, :-1][wanted])
         loss = F.cross_entropy(logits.float(), labels[:, 1:][wanted])
@@ -308,14 +317,18 @@ def save(model: nn.Module, tokens: PreTrainedTokenizerFast, folder: Path) -> Non
 
     model.to(torch.bfloat16).save_pretrained(folder)  # type: ignore[operator]
     processor = Idefics3ImageProcessorPil(
-        do_image_splitting=False, size={"longest_edge": scenes.CANVAS}, max_image_size={"longest_edge": scenes.CANVAS},
+        do_image_splitting=False, size={"longest_edge": IMAGE}, max_image_size={"longest_edge": IMAGE},
         image_mean=[0.5] * 3, image_std=[0.5] * 3,
     )  # fmt: skip
-    Idefics3Processor(processor, tokens, image_seq_len=IMAGE_TOKENS, chat_template=tokens.chat_template).save_pretrained(folder)
+    Idefics3Processor(
+        processor, tokens, image_seq_len=IMAGE_TOKENS, chat_template=tokens.chat_template
+    ).save_pretrained(folder)
     (folder / "world.json").write_text(json.dumps(world_card(), indent=0) + "\n")
 
 
-def train(folder: Path, vae: Path | None = None, tower: Recipe = TOWER, recipe: Recipe = RECIPE, seconds: float | None = None) -> None:
+def train(
+    folder: Path, vae: Path | None = None, tower: Recipe = TOWER, recipe: Recipe = RECIPE, seconds: float | None = None
+) -> None:
     """Both stages; writes a transformers folder at `folder/vlm`."""
     import copy
 

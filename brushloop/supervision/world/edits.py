@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from brushloop.canvas import Box, EditType, Element
 from brushloop.supervision.world import scenes
-from brushloop.supervision.world.art import BY_NAME, COLORS, SIZES, TINTABLE
+from brushloop.supervision.world.art import BY_NAME, COLORS, SIZES, TINTABLE, aspect
 from brushloop.supervision.world.scenes import BACKGROUNDS, Scene
 from brushloop.supervision.world.words import NUMBERS, SCENERY, noun_phrase
 
@@ -39,7 +39,9 @@ def _count(thing: Element, count: int) -> str:
 
 def _the(thing: Element, count: int) -> str:
     number = f"{NUMBERS[count]} " if count > 1 else ""
-    return f"the {number}{noun_phrase(thing.model_copy(update={'size': None}), count, article=False).removeprefix(number)}"
+    return (
+        f"the {number}{noun_phrase(thing.model_copy(update={'size': None}), count, article=False).removeprefix(number)}"
+    )
 
 
 def add_text(thing: Element, count: int, rng: random.Random | None = None) -> str:
@@ -101,7 +103,7 @@ def _swap(elements: Sequence[Element], index: int, thing: Element | None) -> tup
 def fit(box: Box, name: str, style: str) -> Box:
     """A box of the object's own proportions inside `box`, on the same centre."""
     width, height = box[2] - box[0], box[3] - box[1]
-    ratio = scenes.aspect(name, style)
+    ratio = aspect(name, style)
     wide, high = (width, width / ratio) if width / ratio <= height else (height * ratio, height)
     x, y = scenes.center(box)
     left, top = round(x - wide / 2), round(y - high / 2)
@@ -127,7 +129,11 @@ def remove(rng: random.Random, scene: Scene) -> Edit:
     index = rng.randrange(1, len(scene.elements))
     thing = scene.elements[index]
     gone = rng.randint(1, thing.count)
-    left = thing.model_copy(update={"count": thing.count - gone, "boxes": thing.boxes[gone:]}) if gone < thing.count else None
+    left = (
+        thing.model_copy(update={"count": thing.count - gone, "boxes": thing.boxes[gone:]})
+        if gone < thing.count
+        else None
+    )
     after = _swap(scene.elements, index, left)
     text = remove_text(thing, gone, rng)
     return Edit(EditType.REMOVE, text, scene.elements, after, scene.style, scene.variant, thing.boxes[:gone])
@@ -138,7 +144,9 @@ def replace(rng: random.Random, scene: Scene) -> Edit:
     index = rng.randrange(1, len(scene.elements))
     thing = scene.elements[index]
     new = scenes.sample_element(rng, [element.name for element in scene.elements], thing.count)
-    new = new.model_copy(update={"boxes": tuple(fit(box, new.name, scene.style) for box in thing.boxes), "size": thing.size})
+    new = new.model_copy(
+        update={"boxes": tuple(fit(box, new.name, scene.style) for box in thing.boxes), "size": thing.size}
+    )
     text = replace_text(new, new.count, rng)
     after = _swap(scene.elements, index, new)
     return Edit(EditType.REPLACE, text, scene.elements, after, scene.style, scene.variant, new.boxes)
@@ -157,7 +165,9 @@ def color(rng: random.Random, scene: Scene) -> Edit | None:
     return Edit(EditType.COLOR, text, scene.elements, after, scene.style, scene.variant, thing.boxes)
 
 
-def _one(rng: random.Random, scene: Scene, change: Callable[[Box, list[Box]], Box | None]) -> tuple[int, Element, Box, Box] | None:
+def _one(
+    rng: random.Random, scene: Scene, change: Callable[[Box, list[Box]], Box | None]
+) -> tuple[int, Element, Box, Box] | None:
     index = rng.randrange(1, len(scene.elements))
     thing = scene.elements[index]
     which = rng.randrange(thing.count)
@@ -202,7 +212,15 @@ def resize(rng: random.Random, scene: Scene) -> Edit | None:
         return None
     index, thing, old, new = scaled_one
     after = _swap(scene.elements, index, thing)
-    return Edit(EditType.RESIZE, resize_text(thing, rng.choice((size, 'larger' if _area(new) > _area(old) else 'smaller')), rng), scene.elements, after, scene.style, scene.variant, (old, new))
+    return Edit(
+        EditType.RESIZE,
+        resize_text(thing, rng.choice((size, "larger" if _area(new) > _area(old) else "smaller")), rng),
+        scene.elements,
+        after,
+        scene.style,
+        scene.variant,
+        (old, new),
+    )
 
 
 def background(rng: random.Random, scene: Scene) -> Edit:

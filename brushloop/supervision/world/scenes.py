@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from brushloop.canvas import Box, Element
-from brushloop.supervision.world.art import BY_NAME, COLORS, OBJECTS, SIZES, STYLES, TINTABLE, aspect, sprite
+from brushloop.supervision.world.art import BY_NAME, COLORS, SIZES, STYLES, TINTABLE, aspect, sprite
 
 CANVAS = 128
 """Width and height of a picture in pixels."""
@@ -98,9 +98,7 @@ def backdrop(name: str, variant: int, size: int = CANVAS) -> Image.Image:
     if name == "sky":
         picture = _blend(size, [(0, (96, 178, 238)), (1, (196, 230, 250))])
     elif name == "meadow":
-        picture = _blend(
-            size, [(0, sky), (horizon - 0.01, pale), (horizon, (150, 206, 104)), (1, (104, 172, 74))]
-        )
+        picture = _blend(size, [(0, sky), (horizon - 0.01, pale), (horizon, (150, 206, 104)), (1, (104, 172, 74))])
     elif name == "beach":
         picture = _blend(
             size,
@@ -111,11 +109,13 @@ def backdrop(name: str, variant: int, size: int = CANVAS) -> Image.Image:
         picture = _blend(size, [(0, (18, 22, 58)), (0.8, (46, 48, 104)), (1, (28, 30, 66))])
     elif name == "desert":
         picture = _blend(
-            size, [(0, (252, 214, 160)), (horizon - 0.01, (255, 236, 200)), (horizon, (226, 168, 96)), (1, (206, 140, 74))]
+            size,
+            [(0, (252, 214, 160)), (horizon - 0.01, (255, 236, 200)), (horizon, (226, 168, 96)), (1, (206, 140, 74))],
         )
     elif name == "snow":
         picture = _blend(
-            size, [(0, (176, 196, 222)), (horizon - 0.01, (216, 226, 240)), (horizon, (250, 252, 255)), (1, (226, 236, 248))]
+            size,
+            [(0, (176, 196, 222)), (horizon - 0.01, (216, 226, 240)), (horizon, (250, 252, 255)), (1, (226, 236, 248))],
         )
     elif name == "sea":
         picture = _blend(
@@ -126,6 +126,7 @@ def backdrop(name: str, variant: int, size: int = CANVAS) -> Image.Image:
     pen = ImageDraw.Draw(picture, "RGBA")
     for _ in range({"sky": 3, "night": 22, "sea": 9, "meadow": 12, "snow": 14, "desert": 5, "beach": 5}[name]):
         x, y = rng.uniform(0, size), rng.uniform(0, 1)
+        r: float
         if name == "sky":
             y *= size
             for dx, r in ((-9, 6), (0, 9), (9, 6)):
@@ -147,7 +148,8 @@ def backdrop(name: str, variant: int, size: int = CANVAS) -> Image.Image:
 def held_out(key: str, split: str = "") -> bool:
     """Whether a combination is kept from training: decided by the hash of its name alone.
 
-    `split` names another, independent division (the judge has its own)."""
+    `split` names another, independent division (the judge has its own).
+    """
     return int.from_bytes(hashlib.sha256(f"{split}{key}".encode()).digest()[:4], "big") % 100 < HELD_OUT_PERCENT
 
 
@@ -168,9 +170,9 @@ def combinations(scene: Scene) -> set[str]:
     return keys
 
 
-def is_held_out(scene: Scene, split: str = "") -> bool:
+def is_held_out(scene: Scene) -> bool:
     """Whether any combination of the scene is kept from training."""
-    return any(held_out(key, split) for key in combinations(scene))
+    return any(held_out(key) for key in combinations(scene))
 
 
 def holds(relation: Relation, elements: Sequence[Element], gap: float = 8.0) -> bool:
@@ -214,7 +216,9 @@ def free_box(rng: random.Random, width: int, height: int, taken: Sequence[Box], 
     return None
 
 
-def sample_element(rng: random.Random, exclude: Iterable[str] = (), count: int = 1, colored: bool | None = None) -> Element:
+def sample_element(
+    rng: random.Random, exclude: Iterable[str] = (), count: int = 1, colored: bool | None = None
+) -> Element:
     """One object without boxes. `colored` True forces a colour, False forbids one, None leaves it to chance."""
     names = [name for name in (TINTABLE if colored else BY_NAME) if name not in set(exclude)]
     name = rng.choice(names)
@@ -223,7 +227,9 @@ def sample_element(rng: random.Random, exclude: Iterable[str] = (), count: int =
     return Element(name=name, count=count, color=rng.choice(tuple(COLORS)) if tint else None, size=size)
 
 
-def place(rng: random.Random, elements: Sequence[Element], style: str, relation: Relation | None = None) -> tuple[Element, ...] | None:
+def place(
+    rng: random.Random, elements: Sequence[Element], style: str, relation: Relation | None = None
+) -> tuple[Element, ...] | None:
     """Give every object boxes that do not touch and that satisfy the relation; None if it does not fit."""
     total = sum(thing.count for thing in elements if thing.role == "object")
     usual = "large" if total == 1 else "medium" if total <= 3 else "small"
@@ -324,7 +330,9 @@ def sample(rng: random.Random, category: str | None = None, composed: float = 0.
         elif category == "counting":
             objects = [sample_element(rng, count=rng.randint(2, 4))]
         else:
-            number = {"two": 2, "position": 2 + (rng.random() < 0.2), "binding": 2}.get(category) or rng.choice((2, 3, 3))
+            number = {"two": 2, "position": 2 + (rng.random() < 0.2), "binding": 2}.get(category) or rng.choice(
+                (2, 3, 3)
+            )
             objects = []
             for _ in range(number):
                 count = rng.choice((1, 1, 1, 2)) if category == "many" else 1
@@ -340,12 +348,9 @@ def sample(rng: random.Random, category: str | None = None, composed: float = 0.
             return Scene(placed, style, relation, rng.randrange(16))
 
 
-def sample_split(rng: random.Random, training: bool, category: str | None = None, split: str = "", composed: float = 0.3) -> Scene:
+def sample_split(rng: random.Random, training: bool, category: str | None = None, composed: float = 0.3) -> Scene:
     """A scene of the training split, or one that shows at least one held-out combination."""
     while True:
         scene = sample(rng, category, composed)
-        if is_held_out(scene, split) is not training:
+        if is_held_out(scene) is not training:
             return scene
-
-
-__all__ = ["BACKGROUNDS", "CANVAS", "CATEGORIES", "OBJECTS", "RELATIONS", "Relation", "Scene", "render", "sample"]

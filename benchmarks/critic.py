@@ -1,0 +1,106 @@
+"""How well the critic reflects on held-out states: rendered ones with known faults, and ones the painter made.
+
+    python -m benchmarks.critic --number 400
+    python -m benchmarks.critic --store runs/bench/scenes.store
+
+Half of the rendered states are faulty, and half of the sound ones unfinished. States from a store are
+labelled by the judge.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+from collections import Counter
+from pathlib import Path
+
+from PIL import Image
+
+from brushloop.canvas import Brief, Critique, Plan, Status
+from brushloop.critic.critic import Critic
+from brushloop.critic.prompt import Seen
+from brushloop.store import Store
+from brushloop.supervision import faults
+from brushloop.supervision.judge import Judge
+from brushloop.supervision.labels import label
+from brushloop.vlm import open_vlm
+
+
+class Tally:
+    """Counts of (true status, said status) over elements."""
+
+    def __init__(self) -> None:
+        self.pairs: Counter[tuple[Status, Status]] = Counter()
+
+    def add(self, truth: tuple[Seen, ...], said: Critique) -> None:
+        """Take one critique into account."""
+        answers = {finding.element: finding.status for finding in said.findings}
+        for seen in truth:
+            self.pairs[seen.status, answers.get(seen.element, Status.MISSING)] += 1
+
+    def figures(self) -> dict[str, float]:
+        """Precision and recall of "wrong" and "missing", and how often "not yet" was called wrong."""
+        out = {}
+        for status in (Status.WRONG, Status.MISSING):
+            hits = self.pairs[status, status]
+            said = sum(count for (_, answer), count in self.pairs.items() if answer is status)
+            true = sum(count for (truth, _), count in self.pairs.items() if truth is status)
+            out[f"{status} precision"], out[f"{status} recall"] = hits / max(1, said), hits / max(1, true)
+            out[f"{status} n"] = true
+        bad = (Status.WRONG, Status.MISSING)
+        faulty = sum(count for (truth, _), count in self.pairs.items() if truth in bad)
+        told = sum(count for (_, answer), count in self.pairs.items() if answer in bad)
+        both = sum(count for (truth, answer), count in self.pairs.items() if truth in bad and answer in bad)
+        out["fault precision"], out["fault recall"] = both / max(1, told), both / max(1, faulty)
+        early = sum(count for (truth, _), count in self.pairs.items() if truth is Status.NOT_YET)
+        wronged = sum(count for (truth, said), count in self.pairs.items() if truth is Status.NOT_YET and said in bad)
+        out["not yet called wrong"] = wronged / max(1, early)
+        out["elements"] = self.pairs.total()
+        return out
+
+
+def rendered(critic: Critic, number: int) -> dict[str, float]:
+    """On rendered held-out states."""
+    rng, tally = random.Random("critic-test"), Tally()
+    for _ in range(number):
+        state = faults.sample(rng, training=False)
+        said = critic.reflect(Brief(prompt=state.prompt), state.plan, state.step, state.picture).value
+        tally.add(state.look.findings, said)
+    return tally.figures()
+
+
+def painted(critic: Critic, store: Store, judge: Judge, number: int) -> dict[str, float]:
+    """On states from the creations of a store, as the judge sees them."""
+    tally, seen = Tally(), 0
+    for head in store.heads():
+        plan: Plan | None = None
+        brief: Brief | None = None
+        for _, step in store.chain(head.head):
+            plan, brief = step.plan or plan, step.brief or brief
+            if step.kind not in ("draft", "refine") or plan is None or brief is None or seen >= number:
+                continue
+            picture: Image.Image = store.get_image(step.outputs[0])
+            at = int(step.settings["plan_step"])
+            tally.add(label(judge.look([picture])[0], plan, at), critic.reflect(brief, plan, at, picture).value)
+            seen += 1
+    return {**tally.figures(), "states": seen}
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--number", type=int, default=400)
+    parser.add_argument("--store", type=Path)
+    parser.add_argument("--vlm", default="embedded")
+    arguments = parser.parse_args()
+    critic = Critic(open_vlm(arguments.vlm))
+    if arguments.store:
+        figures = painted(critic, Store(arguments.store), Judge(), arguments.number)
+    else:
+        figures = rendered(critic, arguments.number)
+    for name, figure in figures.items():
+        print(f"{name:24} {figure:.3f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""`python -m brushloop.train NAME`: train one of the embedded models, or go on with a run that was stopped.
+
+The order from nothing is: autoencoder, judge, painter, vlm. Each writes its run under `--runs` (checkpoint,
+log, and the folder that ships); `--install` copies that folder into the package.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from brushloop.errors import InputError
+from brushloop.train.loop import Recipe
+from brushloop.weights import SHIPPED
+
+NAMES = ("autoencoder", "judge", "painter", "vlm")
+
+
+def run(name: str, runs: Path, steps: int | None, seconds: float | None, debug: bool) -> Path:
+    """Train one model; returns the folder or file that ships."""
+    if name not in NAMES:
+        raise InputError(f"no recipe {name!r}; there are {', '.join(NAMES)}")
+    vae = runs / "autoencoder" / "vae"
+    if name == "painter" and not vae.is_dir():
+        raise InputError(
+            f"the painter needs an autoencoder at {vae}: run `python -m brushloop.train autoencoder` first"
+        )
+
+    def fitted(recipe: Recipe) -> Recipe:
+        if debug:
+            recipe = replace(recipe, steps=2, batch=2, warmup=1, log_every=1)
+        return recipe if steps is None else replace(recipe, steps=steps)
+
+    where = runs / name
+    if name == "autoencoder":
+        from brushloop.train import autoencoder
+
+        autoencoder.train(where, fitted(autoencoder.RECIPE), seconds)
+        return where / "vae"
+    if name == "judge":
+        from brushloop.train import judge
+
+        judge.train(where, vae if vae.is_dir() else None, fitted(judge.RECIPE), seconds)
+        return where / "judge.safetensors"
+    if name == "painter":
+        from brushloop.train import painter
+
+        painter.train(where, vae, fitted(painter.RECIPE), seconds)
+        return where / "painter"
+    from brushloop.train import vlm
+
+    tower = replace(vlm.TOWER, steps=2, batch=2) if debug else vlm.TOWER
+    vlm.train(where, vae if vae.is_dir() else None, tower, fitted(vlm.RECIPE), seconds)
+    return where / "vlm"
+
+
+def install(name: str, made: Path) -> Path:
+    """Copy what was made to where the package ships it."""
+    if name == "judge":
+        from brushloop.supervision.judge import WEIGHTS
+
+        return Path(shutil.copy(made, WEIGHTS))
+    target = SHIPPED / name
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(made, target)
+    return target
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m brushloop.train", description=__doc__)
+    parser.add_argument("name", choices=NAMES)
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of checkpoints and logs")
+    parser.add_argument("--recipe", choices=("full", "debug"), default="full", help="debug takes two tiny steps")
+    parser.add_argument("--steps", type=int, help="steps in all, instead of the recipe's")
+    parser.add_argument("--seconds", type=float, help="stop after this long, with a checkpoint")
+    parser.add_argument("--threads", type=int, help="CPU threads")
+    parser.add_argument("--install", action="store_true", help="copy the result into the package")
+    given = parser.parse_args(arguments)
+    if given.threads:
+        import torch
+
+        torch.set_num_threads(given.threads)
+    made = run(given.name, given.runs, given.steps, given.seconds, given.recipe == "debug")
+    print(made)
+    if given.install and given.name != "autoencoder":
+        print(install(given.name, made))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
