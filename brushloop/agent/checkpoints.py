@@ -35,6 +35,11 @@ def checkpoint_path(home: str) -> Path:
     return Path(tempfile.gettempdir()) / f"brushloop-{os.getuid()}-{name}" / "checkpoints.sqlite"
 
 
+def serializer() -> JsonPlusSerializer:
+    """LangGraph's serializer, held to the nouns of the state."""
+    return JsonPlusSerializer(allowed_msgpack_modules=[(noun.__module__, noun.__name__) for noun in _NOUNS])
+
+
 def open_saver(path: Path) -> SqliteSaver:
     """Open or create the checkpoint file.
 
@@ -50,8 +55,7 @@ def open_saver(path: Path) -> SqliteSaver:
                 f"cannot make {path.parent} ({error.strerror}): free it or choose another home"
             ) from error
         connection = sqlite3.connect(path, check_same_thread=False)
-        serde = JsonPlusSerializer(allowed_msgpack_modules=[(noun.__module__, noun.__name__) for noun in _NOUNS])
-        saver = SqliteSaver(connection, serde=serde)
+        saver = SqliteSaver(connection, serde=serializer())
         saver.setup()
         connection.execute("PRAGMA synchronous=NORMAL")  # a kill loses nothing; a power cut maybe the last node
     return saver

@@ -77,7 +77,7 @@ def refine(state: State, runtime: Runtime[Context]) -> State:
     """Try one correction on the best picture: the one tried least often, and of those the worst fault."""
     best, effort = state["best"], runtime.context.effort
     assert best is not None
-    which = min(range(len(state["tried"])), key=lambda index: (state["tried"][index], index))
+    which = best.tried.index(min(best.tried))
     correction = best.critique.corrections[which]
     request = PaintRequest(
         prompt=correction.instruction,

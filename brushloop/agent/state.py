@@ -28,6 +28,18 @@ class Best(Noun):
 
     frame: Frame
     critique: Critique
+    tried: tuple[int, ...]
+    """How often each of its corrections was tried on it."""
+
+    @classmethod
+    def of(cls, frame: Frame, critique: Critique) -> Best:
+        """Just found: nothing was tried on it yet."""
+        return cls(frame=frame, critique=critique, tried=(0,) * len(critique.corrections))
+
+    def after(self, correction: int) -> Best:
+        """Once more was tried."""
+        tried = tuple(times + (index == correction) for index, times in enumerate(self.tried))
+        return self.model_copy(update={"tried": tried})
 
 
 class Spent(Noun):
@@ -66,8 +78,6 @@ class State(TypedDict):
     canvas: Frame | None
     """The picture painted last, perhaps not judged yet."""
     best: Best | None
-    tried: tuple[int, ...]
-    """How often each correction of `best` was tried on it."""
     retry: bool
     """Whether the last picture was another try at the same plan step."""
     stale: int
@@ -91,7 +101,7 @@ def begin(id: str, digest: str, step: Step) -> State:
         raise CorruptObjectError(f"creation {id} does not begin with a brief: step {digest} is a {step.kind} step")
     return State(
         version=SCHEMA_VERSION, id=id, head=digest, phase="briefed", brief=step.brief, plan=None, at=0,
-        base=None, canvas=None, best=None, tried=(), retry=False, stale=0, redraws=0, replans=0, painted=0,
+        base=None, canvas=None, best=None, retry=False, stale=0, redraws=0, replans=0, painted=0,
         spent=Spent(), stop=None,
     )  # fmt: skip
 
@@ -133,8 +143,8 @@ def _forked(state: State, step: Step) -> State:
     """A brief further down the chain begins a fork: the budget is new, and maybe the prompt or the seed."""
     assert step.brief is not None
     new_prompt = step.brief.prompt != state["brief"].prompt
-    untried = (0,) * len(state["tried"])
-    state = {**state, "brief": step.brief, "spent": Spent(), "stop": None, "tried": untried}
+    best = Best.of(state["best"].frame, state["best"].critique) if state["best"] else None
+    state = {**state, "brief": step.brief, "best": best, "spent": Spent(), "stop": None}
     state = {**state, "stale": 0, "redraws": 0, "replans": 0}
     if new_prompt:  # plan again, and judge by the whole new plan what is there already
         return _onto({**state, "phase": "briefed", "plan": None, "at": LAST}, shown(state))
@@ -161,17 +171,16 @@ def _planned(state: State, step: Step) -> State:
 def _painted(state: State, step: Step) -> State:
     at, best, picture = int(step.settings["plan_step"]), state["best"], step.outputs[0]
     if step.kind is StepKind.REFINE:
-        which = int(step.settings["correction"])
-        tried = tuple(times + (index == which) for index, times in enumerate(state["tried"]))
-        state = {**state, "tried": tried, "retry": True}
+        assert best is not None
+        state = {**state, "best": best.after(int(step.settings["correction"])), "retry": True}
     elif at == state["at"]:
         again = best is not None
         state = {**state, "redraws": state["redraws"] + again, "retry": again}
     else:  # the next plan step: what is there stands as its first candidate, so that no step can lose by it
         assert best is not None and state["plan"] is not None
         critique = carry(state["plan"], at, best.critique)
-        state = _choose({**state, "at": at, "base": best.frame, "redraws": 0}, best.frame, critique)
-        state = {**state, "stale": 0, "retry": False}
+        state = {**state, "at": at, "base": best.frame, "best": Best.of(best.frame, critique)}
+        state = {**state, "redraws": 0, "stale": 0, "retry": False}
     spent = state["spent"].plus(rounds=1, pixels=picture.width * picture.height)
     return {**state, "phase": "painted", "canvas": picture, "painted": state["painted"] + 1, "spent": spent}
 
@@ -182,7 +191,7 @@ def _judged(state: State, step: Step) -> State:
     new, best = step.critique, state["best"]
     gain = new.score - best.critique.score if best else 1.0
     if best is None or gain > 0 or (gain == 0 and new.verdict is Verdict.ACCEPT):
-        state = _choose(state, state["canvas"], new)
+        state = {**state, "best": Best.of(state["canvas"], new)}
     return {**state, "phase": "judged", "stale": 0 if gain >= MIN_GAIN else state["stale"] + state["retry"]}
 
 
@@ -193,17 +202,12 @@ def _answered(state: State, step: Step) -> State:
     if step.critique:
         frame = shown(state)
         assert frame is not None
-        return {**_choose(state, frame, step.critique), "phase": "judged", "stale": 0}
+        return {**state, "best": Best.of(frame, step.critique), "phase": "judged", "stale": 0}
     if step.outputs:  # it stands, whatever the critic will say of it
         return _onto({**state, "phase": "painted" if state["plan"] else state["phase"]}, step.outputs[0])
     return state
 
 
-def _choose(state: State, frame: Frame, critique: Critique) -> State:
-    """With another best picture, none of whose corrections was tried yet."""
-    return {**state, "best": Best(frame=frame, critique=critique), "tried": (0,) * len(critique.corrections)}
-
-
 def _onto(state: State, canvas: Frame | None) -> State:
     """With a picture to go on from that is yet to be judged, and will be the best whatever its score."""
-    return {**state, "canvas": canvas, "best": None, "tried": (), "retry": False, "stale": 0}
+    return {**state, "canvas": canvas, "best": None, "retry": False, "stale": 0}

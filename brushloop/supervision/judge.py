@@ -166,7 +166,7 @@ def verdict(sight: Sight, scene: Scene) -> Score:
     counts = all(len(seen) == thing.count for seen, thing in zip(found, scene.elements[1:], strict=True))
     colors = all(
         thing.color is None or (seen and all(one.color == thing.color for one in seen))
-        for seen, thing in zip(found, wanted, strict=True)
+        for seen, thing in zip(found, scene.elements[1:], strict=True)
     )
     relation = scene.relation is None or (objects and _related(scene.relation, found))
     return Score(objects, colors, counts, relation, sight.background == scene.background)
