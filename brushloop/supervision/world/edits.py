@@ -140,7 +140,7 @@ def remove(rng: random.Random, scene: Scene) -> Edit:
 
 
 def replace(rng: random.Random, scene: Scene) -> Edit:
-    """Another object in the same place."""
+    """Another object in the same place: as large as fits where the old one was."""
     index = rng.randrange(1, len(scene.elements))
     thing = scene.elements[index]
     new = scenes.sample_element(rng, [element.name for element in scene.elements], thing.count)
@@ -149,7 +149,7 @@ def replace(rng: random.Random, scene: Scene) -> Edit:
     )
     text = replace_text(new, new.count, rng)
     after = _swap(scene.elements, index, new)
-    return Edit(EditType.REPLACE, text, scene.elements, after, scene.style, scene.variant, new.boxes)
+    return Edit(EditType.REPLACE, text, scene.elements, after, scene.style, scene.variant, thing.boxes)
 
 
 def color(rng: random.Random, scene: Scene) -> Edit | None:
