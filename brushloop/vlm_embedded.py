@@ -73,14 +73,9 @@ class EmbeddedVLM:
 
     @cached_property
     def _model(self) -> Any:
-        import torch
         from transformers import Idefics3ForConditionalGeneration
 
-        with self.weights.loading():
-            model = Idefics3ForConditionalGeneration.from_pretrained(
-                self.weights.folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
-            )
-        return model.eval()
+        return self.weights.load(Idefics3ForConditionalGeneration)
 
     @cached_property
     def _tokenizer(self) -> Any:

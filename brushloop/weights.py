@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from brushloop.errors import BrushloopError, WeightsError
 
@@ -46,6 +47,23 @@ class Weights:
                 f"the {self.kind} weights in {self.folder} cannot be loaded ({reason[:200]}); "
                 "the folder is truncated or of another kind: copy it again, or name another folder"
             ) from error
+
+
+    def load(self, model: Any, name: str = "") -> Any:
+        """A diffusers or transformers model of class `model` from the folder `name`, in float32, ready to use.
+
+        Raises:
+            WeightsError: the files are damaged, or do not hold all the weights of this class.
+        """
+        import torch
+
+        with self.loading():
+            made, told = model.from_pretrained(
+                self.folder / name, dtype=torch.float32, local_files_only=True, use_safetensors=True, output_loading_info=True
+            )
+            if told["missing_keys"]:
+                raise ValueError(f"{name or 'the model'} lacks {sorted(told['missing_keys'])[0]}")
+        return made.eval()
 
 
 def find(kind: str, folder: str | None, files: Sequence[str]) -> Weights:

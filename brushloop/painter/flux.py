@@ -8,7 +8,6 @@ edit denoises only the window of tokens around its regions.
 from __future__ import annotations
 
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -104,18 +103,12 @@ class FluxPainter:
 
     @cached_property
     def _parts(self) -> dict[str, Any]:
-        import torch
         from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
         from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5Tokenizer
 
         from brushloop.painter.condition import prepare
 
-        def load(kind: Any, name: str) -> Any:
-            return kind.from_pretrained(
-                self.weights.folder / name, torch_dtype=torch.float32, local_files_only=True, use_safetensors=True
-            ).eval()
-
-        folder: Path = self.weights.folder
+        load, folder = self.weights.load, self.weights.folder
         with self.weights.loading():
             return {
                 "transformer": prepare(load(FluxTransformer2DModel, "transformer")),

@@ -1,0 +1,175 @@
+"""The painter's mechanisms on a random tiny transformer: conditions are exact, windows are local, seeds hold."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import AutoencoderKL, FluxTransformer2DModel
+from PIL import Image
+
+from brushloop.errors import SizeError, WeightsError
+from brushloop.painter.base import PaintRequest
+from brushloop.painter.condition import encode_condition, positions, prepare, velocity
+from brushloop.painter.flux import FluxPainter
+from brushloop.painter.tokens import SIDE, Window, pack, place, to_picture, to_pixels, unpack
+
+
+def tiny() -> FluxTransformer2DModel:
+    torch.manual_seed(0)
+    return FluxTransformer2DModel(
+        in_channels=16, num_layers=2, num_single_layers=2, attention_head_dim=16, num_attention_heads=2,
+        joint_attention_dim=32, pooled_projection_dim=24, axes_dims_rope=(4, 4, 8),
+    ).eval()  # fmt: skip
+
+
+def inputs(batch: int = 2, tokens: int = 16) -> dict[str, torch.Tensor]:
+    torch.manual_seed(1)
+    return {
+        "noisy": torch.randn(batch, tokens, 16),
+        "timestep": torch.tensor([0.7] * batch),
+        "words": torch.randn(batch, 5, 32),
+        "pooled": torch.randn(batch, 24),
+        "ids": positions(4, 4),
+    }
+
+
+def test_without_a_condition_the_transformer_computes_what_it_did_before() -> None:
+    model, given = tiny(), inputs()
+    plain = model(
+        hidden_states=given["noisy"], encoder_hidden_states=given["words"], pooled_projections=given["pooled"],
+        timestep=given["timestep"], img_ids=given["ids"], txt_ids=torch.zeros(5, 3), return_dict=False,
+    )[0]  # fmt: skip
+    assert torch.equal(velocity(prepare(model), **given), plain) or torch.allclose(
+        velocity(model, **given), plain, atol=1e-6
+    )
+
+
+def test_the_cached_condition_is_exact_and_is_read() -> None:
+    model, given = prepare(tiny()), inputs()
+    with torch.no_grad():
+        canvas = torch.randn(2, 16, 16)
+        one = encode_condition(model, canvas, positions(4, 4, 1))
+        two = encode_condition(model, canvas, positions(4, 4, 1))
+        first = velocity(model, **given, condition=one)
+        again = velocity(model, **given, condition=one)
+        fresh = velocity(model, **given, condition=two)
+        other = velocity(model, **given, condition=encode_condition(model, canvas + 1, positions(4, 4, 1)))
+    assert len(one.layers) == 4
+    assert torch.equal(first, again) and torch.equal(first, fresh)
+    assert not torch.allclose(first, other, atol=1e-3)
+
+
+def test_one_condition_serves_every_guidance_branch() -> None:
+    model, given = prepare(tiny()), inputs(batch=2)
+    with torch.no_grad():
+        canvas = torch.randn(1, 16, 16)
+        shared = velocity(model, **given, condition=encode_condition(model, canvas, positions(4, 4, 1)))
+        repeated = velocity(model, **given, condition=encode_condition(model, canvas, positions(4, 4, 1)).repeat(2))
+    assert torch.allclose(shared, repeated, atol=1e-6)
+
+
+def test_tokens_and_pixels_go_there_and_back() -> None:
+    latents = torch.randn(2, 16, 16, 16)
+    assert torch.equal(unpack(pack(latents), 16, 16), latents)
+    picture = Image.effect_noise((32, 16), 80).convert("RGB")
+    assert to_picture(to_pixels(picture)).tobytes() == picture.tobytes()
+
+
+def test_a_window_holds_its_regions() -> None:
+    rng = random.Random(0)
+    for _ in range(300):
+        width, height = rng.randint(8, 45), rng.randint(8, 45)
+        left, top = rng.randint(0, 100 - width), rng.randint(0, 100 - height)
+        box = (left, top, left + width, top + height)
+        window = Window.around((box,))
+        assert window.holds((box,))
+        assert len(window.index()) == window.side**2 and int(window.index().max()) < SIDE**2
+    assert Window.around(()).side == SIDE
+    assert Window.around(((0, 0, 20, 20), (80, 80, 100, 100))).side == SIDE
+
+
+def test_places_are_told_on_the_grid() -> None:
+    assert place("add a cat", ((0, 25, 50, 100),)) == "add a cat at 0 8 16 32"
+    assert place("a cat", ()) == "a cat"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A painter folder as the recipe writes it, after two steps on two pictures."""
+    from brushloop.train.__main__ import run
+
+    runs = tmp_path_factory.mktemp("runs")
+    run("autoencoder", runs, None, None, debug=True)
+    return run("painter", runs, None, None, debug=True)
+
+
+def test_the_folder_is_one_that_diffusers_loads(folder: Path) -> None:
+    from diffusers import FluxPipeline
+
+    pipe = FluxPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+    out = pipe(
+        "a red apple", height=128, width=128, num_inference_steps=2, max_sequence_length=32, output_type="pil",
+        generator=torch.Generator().manual_seed(0),
+    )  # fmt: skip
+    assert out.images[0].size == (128, 128)
+
+
+def test_the_same_request_gives_the_same_pixels(folder: Path) -> None:
+    painter = FluxPainter(str(folder))
+    ask = PaintRequest("a red apple on a beach", 3, (128, 128), denoising_steps=2)
+    one, two = painter.paint(ask), FluxPainter(str(folder)).paint(ask)
+    assert one.tobytes() == two.tobytes()
+    assert painter.paint(PaintRequest("a red apple on a beach", 4, (128, 128), denoising_steps=2)).tobytes() != one.tobytes()
+
+
+def test_a_local_edit_denoises_its_window_alone(folder: Path) -> None:
+    painter = FluxPainter(str(folder))
+    canvas = Image.effect_noise((128, 128), 60).convert("RGB")
+    box = (2, 2, 30, 30)
+    edits = [
+        painter.paint(PaintRequest("add a cat", seed, (128, 128), canvas, (box,), denoising_steps=2)) for seed in (1, 2)
+    ]
+    far = (112, 112, 128, 128)  # beyond the decoder's reach of the window
+    same = [edit.crop(far).tobytes() for edit in edits]
+    near = [edit.crop((0, 0, 60, 60)).tobytes() for edit in edits]
+    assert near[0] != near[1]
+    assert max(abs(a - b) for a, b in zip(*same, strict=True)) <= 24  # group norms see all of it, a little
+
+
+def test_progress_is_told_and_can_stop_it(folder: Path) -> None:
+    painter, heard = FluxPainter(str(folder)), []
+
+    def stop(done: int, total: int) -> None:
+        heard.append((done, total))
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        painter.paint(PaintRequest("a cat", 0, (128, 128), denoising_steps=4), stop)
+    assert heard == [(1, 4), (2, 4)]
+
+
+def test_another_size_is_refused(folder: Path) -> None:
+    with pytest.raises(SizeError, match="128x128 pixels, not 64x128"):
+        FluxPainter(str(folder)).paint(PaintRequest("a cat", 0, (64, 128)))
+
+
+def test_missing_truncated_and_foreign_folders_are_named(folder: Path, tmp_path: Path) -> None:
+    import shutil
+
+    with pytest.raises(WeightsError, match="no such folder"):
+        FluxPainter(str(tmp_path / "none"))
+    with pytest.raises(WeightsError, match=r"lack model_index\.json"):
+        FluxPainter(str(tmp_path))
+    cut = shutil.copytree(folder, tmp_path / "cut")
+    weights = cut / "transformer" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(WeightsError, match="cannot be loaded"):
+        FluxPainter(str(cut)).paint(PaintRequest("a cat", 0, (128, 128), denoising_steps=1))
+    mixed = shutil.copytree(folder, tmp_path / "mixed")
+    AutoencoderKL(block_out_channels=(8,), norm_num_groups=4, latent_channels=4).save_pretrained(mixed / "transformer")
+    with pytest.raises(WeightsError, match="cannot be loaded"):
+        FluxPainter(str(mixed)).paint(PaintRequest("a cat", 0, (128, 128), denoising_steps=1))
