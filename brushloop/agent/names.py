@@ -1,0 +1,129 @@
+"""What people type to name a creation, a step, a size or a budget, read into values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from brushloop.creation import Creation, Recipe, read_recipe
+from brushloop.errors import InputError, MissingObjectError, SizeError, UnknownCreationError
+from brushloop.store import Store
+
+
+def is_picture(name: str) -> bool:
+    """Whether a name is a file's: no creation and no step has a dot or a slash in its name."""
+    return "." in name or "/" in name or "\\" in name
+
+
+def creation_of(store: Store, name: str | None, last: bool = False) -> Creation:
+    """The creation of that name: an id, a hash, a prefix of either, or an exported picture; else the newest.
+
+    Raises:
+        UnknownCreationError: there is none.
+        InputError: a name and `--last` were given, or the picture carries no recipe.
+    """
+    if name is None:
+        heads = store.heads()
+        if not heads:
+            raise UnknownCreationError(f"there is no creation in {store.url} yet: paint one first")
+        return Creation(heads[0].id, heads[0].head, store)
+    if last:
+        raise InputError(f"{name!r} and --last were both given: leave one out")
+    if is_picture(name):
+        return creation_in(store, read_recipe(name), name)
+    return Creation.open(store, name)
+
+
+def creation_in(store: Store, recipe: Recipe, path: str) -> Creation:
+    """The creation that a picture came from.
+
+    Raises:
+        UnknownCreationError: it is not in this store.
+    """
+    try:
+        store.get_step(recipe.head)
+    except MissingObjectError:
+        raise UnknownCreationError(
+            f"{path} came from creation {recipe.id}, which is not in {store.url}: set BRUSHLOOP_HOME to where it is, "
+            f"or paint its prompt again with --seed {recipe.seed}"
+        ) from None
+    return Creation(recipe.id, recipe.head, store)
+
+
+def step_of(creation: Creation, at: str) -> str:
+    """The hash of a step, named by its number in `brushloop steps` or by the beginning of its hash.
+
+    Raises:
+        UnknownCreationError: the creation has no such step.
+    """
+    hashes = creation.hashes
+    if re.fullmatch(r"\d{1,5}", at) and int(at) < len(hashes):
+        return hashes[int(at)]
+    near = [digest for digest in hashes if len(at) >= 6 and digest.startswith(at)]
+    if len(near) != 1:
+        raise UnknownCreationError(
+            f"creation {creation.id} has no step {at[:80]!r}: give a number from 0 to {len(hashes) - 1}, "
+            "or 6 digits or more of a hash (brushloop steps lists them)"
+        )
+    return near[0]
+
+
+def makers_of(creation: Creation) -> tuple[str, str]:
+    """Names of the painter and the vision-language model that a creation was begun with."""
+    for step in reversed(creation.steps):
+        if step.brief is not None:
+            return str(step.settings.get("painter", "embedded")), str(step.settings.get("vlm", "embedded"))
+    return "embedded", "embedded"
+
+
+def size_from(text: str | None) -> tuple[int, int] | None:
+    """Width and height in pixels from `128x96`.
+
+    Raises:
+        SizeError: it is not written like that.
+    """
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d{1,6})[x×](\d{1,6})", text.strip().lower())
+    if not found:
+        raise SizeError(f"{text[:40]!r} is not a size: write width x height in pixels, for example 128x128")
+    return int(found[1]), int(found[2])
+
+
+def budget_from(text: str | None, **single: float | None) -> dict[str, float] | None:
+    """Limits from `rounds=4,seconds=60` and from options of their own, which win; None if nothing is limited.
+
+    Raises:
+        InputError: it is not written like that.
+    """
+    limits: dict[str, float] = {}
+    for part in filter(None, (text or "").split(",")):
+        name, _, number = part.partition("=")
+        try:
+            limits[name.strip()] = int(number) if number.strip().isdigit() else float(number)
+        except ValueError:
+            raise InputError(
+                f"{part[:40]!r} is not a limit: write name=number, for example --budget rounds=4,seconds=60"
+            ) from None
+    return (limits | given(single)) or None
+
+
+def given(options: Mapping[str, float | None]) -> dict[str, float]:
+    """Those options that were given."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def png_to(path: Path | None) -> Path | None:
+    """A file that a picture can be exported to, checked before the work is done.
+
+    Raises:
+        InputError: it does not end in .png, or its folder does not exist.
+    """
+    if path is None:
+        return None
+    if path.suffix.lower() != ".png":
+        raise InputError(f"cannot export to {path}: the recipe travels in a PNG, so let the name end in .png")
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"cannot export to {path}: there is no folder {path.parent}; make it first")
+    return path
