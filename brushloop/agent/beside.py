@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable
+from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 
-def beside(work: Iterable[T], stop: threading.Event) -> Generator[T]:
-    """Yield what `work` yields, while it runs in a thread of its own.
+def beside(work: Callable[[Callable[[T], None]], None], stop: threading.Event) -> Generator[T]:
+    """Yield what `work(tell)` tells, while it runs in a thread of its own.
 
     If the consumer leaves early, by an exception (Ctrl-C is one) or by closing, `stop` is set and the
     work is awaited: it ends in its own time, and what it has recorded is whole. A second Ctrl-C no
@@ -22,8 +22,7 @@ def beside(work: Iterable[T], stop: threading.Event) -> Generator[T]:
 
     def run() -> None:
         try:
-            for item in work:
-                items.put(("item", item))
+            work(lambda item: items.put(("item", item)))
             items.put(("end", None))
         except BaseException as error:
             items.put(("error", error))

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from brushloop.agent.events import OnEvent
 from brushloop.critic.critic import Critic
 from brushloop.painter.base import Painter
 from brushloop.planner.planner import Planner
@@ -46,3 +47,5 @@ class Context:
     """Seconds, for the budget and for measurements."""
     cancelled: Callable[[], bool] = lambda: False
     """Asked between nodes and after every denoising step."""
+    tell: OnEvent = lambda event: None
+    """Hears every event, as LangGraph's custom stream does; a plain call costs less than that stream."""

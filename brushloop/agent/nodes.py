@@ -1,4 +1,4 @@
-"""The nodes of the graph. Each one asks a maker, records what came of it as a step, and returns the new state.
+"""The nodes of the graph. Each one asks a maker, records what came of it as a step, and returns what changed.
 
 A node may run twice (after a crash): its seed comes from the state alone, so it writes the same bytes
 under the same hash, and nothing is recorded twice.
@@ -7,13 +7,13 @@ under the same hash, and nothing is recorded twice.
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from langgraph.runtime import Runtime
 
 from brushloop.agent import words
 from brushloop.agent.context import Context
-from brushloop.agent.events import DenoiseEvent, StepEvent
+from brushloop.agent.events import DenoiseEvent, Event, StepEvent
 from brushloop.agent.paste import paste_back
 from brushloop.agent.routing import accepted, moves_on, stop_reason
 from brushloop.agent.state import State, advance, shown
@@ -24,7 +24,11 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-def plan(state: State, runtime: Runtime[Context]) -> State:
+Update = dict[str, Any]
+"""The keys of the state that a node changed: each one more is one more row of the checkpoint."""
+
+
+def plan(state: State, runtime: Runtime[Context]) -> Update:
     """Plan; or plan again, knowing what was wrong with the picture that the last plan led to."""
     context, start = runtime.context, runtime.context.clock()
     if state["plan"] and state["best"]:
@@ -41,7 +45,7 @@ def plan(state: State, runtime: Runtime[Context]) -> State:
     return _record(state, runtime, step, start, answer.tokens)
 
 
-def draft(state: State, runtime: Runtime[Context]) -> State:
+def draft(state: State, runtime: Runtime[Context]) -> Update:
     """Paint a plan step: the first on an empty canvas, a later one over the best picture of the step before."""
     plan, best, effort = state["plan"], state["best"], runtime.context.effort
     assert plan is not None
@@ -73,18 +77,19 @@ def draft(state: State, runtime: Runtime[Context]) -> State:
     return _paint(state, runtime, step, request, everywhere)
 
 
-def refine(state: State, runtime: Runtime[Context]) -> State:
+def refine(state: State, runtime: Runtime[Context]) -> Update:
     """Try one correction on the best picture: the one tried least often, and of those the worst fault."""
     best, effort = state["best"], runtime.context.effort
     assert best is not None
     which = best.tried.index(min(best.tried))
     correction = best.critique.corrections[which]
+    everywhere = correction.edit is EditType.BACKGROUND
     request = PaintRequest(
         prompt=correction.instruction,
         seed=_seed(state, "refine", state["at"]),
         size=_size(state, runtime),
         canvas=_picture(runtime, best.frame),
-        regions=correction.regions,
+        regions=() if everywhere else correction.regions,
         strength=effort.strength,
         denoising_steps=effort.refine_steps,
         guidance=effort.guidance,
@@ -96,10 +101,10 @@ def refine(state: State, runtime: Runtime[Context]) -> State:
         text=correction.instruction,
         settings={"plan_step": state["at"], "correction": which, "edit": correction.edit.value},
     )
-    return _paint(state, runtime, step, request, correction.edit is EditType.BACKGROUND)
+    return _paint(state, runtime, step, request, everywhere)
 
 
-def reflect(state: State, runtime: Runtime[Context]) -> State:
+def reflect(state: State, runtime: Runtime[Context]) -> Update:
     """Look at the picture painted last, and judge it against the plan so far."""
     context, start, plan, canvas = runtime.context, runtime.context.clock(), state["plan"], state["canvas"]
     assert plan is not None and canvas is not None
@@ -116,7 +121,7 @@ def reflect(state: State, runtime: Runtime[Context]) -> State:
     return _record(state, runtime, step, start, answer.tokens)
 
 
-def finish(state: State, runtime: Runtime[Context]) -> State:
+def finish(state: State, runtime: Runtime[Context]) -> Update:
     """Choose the best picture and say why the loop ends."""
     reason, best, frame = stop_reason(state), state["best"], shown(state)
     said = words.of_critique(state["plan"], best.critique) if best and state["plan"] else "nothing judged yet"
@@ -135,21 +140,21 @@ class _Cancelled(Exception):
     """Raised through the painter, between two denoising steps."""
 
 
-def _paint(state: State, runtime: Runtime[Context], step: Step, request: PaintRequest, everywhere: bool) -> State:
+def _paint(state: State, runtime: Runtime[Context], step: Step, request: PaintRequest, everywhere: bool) -> Update:
     """Paint, keep what lies outside the regions unless the change is `everywhere`, and record the rest of `step`."""
     context, start = runtime.context, runtime.context.clock()
 
     def on_denoise(done: int, total: int) -> None:
-        runtime.stream_writer(DenoiseEvent(type="denoise", node=step.kind.value, done=done, total=total))
+        _tell(runtime, DenoiseEvent(type="denoise", node=step.kind.value, done=done, total=total))
         if context.cancelled():
             raise _Cancelled
 
     if context.cancelled():
-        return {**state, "stop": StopReason.CANCELLED}
+        return {"stop": StopReason.CANCELLED}
     try:
         picture = context.painter.paint(request, on_denoise)
     except _Cancelled:
-        return {**state, "stop": StopReason.CANCELLED}
+        return {"stop": StopReason.CANCELLED}
     settings = {
         **step.settings,
         "regions": ", ".join(" ".join(map(str, box)) for box in request.regions),
@@ -166,7 +171,7 @@ def _paint(state: State, runtime: Runtime[Context], step: Step, request: PaintRe
     return _record(state, runtime, step, start)
 
 
-def _record(state: State, runtime: Runtime[Context], step: Step, start: float, tokens: int = 0) -> State:
+def _record(state: State, runtime: Runtime[Context], step: Step, start: float, tokens: int = 0) -> Update:
     """Write a step, then what it cost, then the head: whoever sees the head can read all of it."""
     context = runtime.context
     seconds = round(context.clock() - start, 6)
@@ -174,11 +179,16 @@ def _record(state: State, runtime: Runtime[Context], step: Step, start: float, t
     context.store.measure(digest, seconds=seconds, tokens=tokens)
     context.store.set_head(state["id"], digest)
     image = step.outputs[-1].hash if step.outputs else None
-    runtime.stream_writer(StepEvent(type="step", hash=digest, kind=step.kind.value, text=step.text, image=image))
+    _tell(runtime, StepEvent(type="step", hash=digest, kind=step.kind.value, text=step.text, image=image))
     after = advance(state, digest, step, tokens, seconds)
     if context.cancelled() and step.kind is not StepKind.FINISH:
-        return {**after, "stop": StopReason.CANCELLED}
-    return after
+        after["stop"] = StopReason.CANCELLED
+    return {key: value for key, value in after.items() if value != state.get(key)}
+
+
+def _tell(runtime: Runtime[Context], event: Event) -> None:
+    runtime.stream_writer(event)
+    runtime.context.tell(event)
 
 
 def seed_for(seed: int, path: str) -> int:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypedDict, cast
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from brushloop.agent.beside import beside
 from brushloop.agent.checkpoints import errors_told
 from brushloop.agent.context import Context
-from brushloop.agent.events import Event, OnEvent, PausedEvent
+from brushloop.agent.events import OnEvent, PausedEvent
 from brushloop.agent.graph import LAST_NODE, NODES
 from brushloop.agent.state import State
 from brushloop.errors import InputError, Interrupted
@@ -72,10 +72,16 @@ def carry_out(graph: Graph, state: State, context: Context, options: Options, af
     """
     stop = threading.Event()
     cancel, on_event = options.get("cancel"), options.get("on_event")
-    context = replace(context, cancelled=lambda: stop.is_set() or (cancel is not None and cancel()))
     pause = Pause.at(options.get("pause", ()))
+
+    def work(tell: OnEvent) -> None:
+        run(graph, state, replace(context, tell=tell, cancelled=cancelled), pause, afresh)
+
+    def cancelled() -> bool:
+        return stop.is_set() or (cancel is not None and cancel())
+
     try:
-        with closing(beside(run(graph, state, context, pause, afresh), stop)) as events:
+        with closing(beside(work, stop)) as events:
             for event in events:
                 if on_event:
                     on_event(event)
@@ -83,8 +89,8 @@ def carry_out(graph: Graph, state: State, context: Context, options: Options, af
         raise Interrupted(f"stopped; what was made is kept: brushloop resume {state['id']}") from None
 
 
-def run(graph: Graph, state: State, context: Context, pause: Pause, afresh: bool) -> Iterator[Event]:
-    """Run from `state` until the creation is finished or paused, yielding what happens.
+def run(graph: Graph, state: State, context: Context, pause: Pause, afresh: bool) -> None:
+    """Run from `state` until the creation is finished or paused.
 
     The chain is the truth: where the checkpoint says anything else than `state` (it may be behind by a
     node, lost, or unreadable) it is brought in line first. `afresh` is whether a pause before the first
@@ -94,19 +100,17 @@ def run(graph: Graph, state: State, context: Context, pause: Pause, afresh: bool
     with errors_told(context.store.url):
         waiting = _enter(graph, config, state)
         if not (afresh and waiting in pause.before):
-            events = graph.stream(
+            graph.invoke(
                 None,
                 config,
                 context=context,
-                stream_mode="custom",
                 durability="sync",
                 interrupt_before=list(pause.before),
                 interrupt_after=list(pause.after),
             )
-            yield from cast("Iterator[Event]", events)
             waiting = _waiting(graph, config)
         if waiting:
-            yield PausedEvent(type="paused", id=state["id"], next=waiting)
+            context.tell(PausedEvent(type="paused", id=state["id"], next=waiting))
         elif graph.checkpointer and not isinstance(graph.checkpointer, bool):
             graph.checkpointer.delete_thread(state["id"])  # the chain holds it all; the file stays small
 

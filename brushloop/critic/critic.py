@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from brushloop.canvas import Brief, Critique, Finding, ModelRef, Plan, Status
 from brushloop.critic.judgement import complete
-from brushloop.critic.prompt import Look, look_text
+from brushloop.critic.prompt import Look, look_schema, look_text
 from brushloop.critic.sureness import sureness
 from brushloop.vlm import VLM, Answer, Question, ask
 
@@ -34,7 +34,7 @@ class Critic:
         Raises:
             ReplyError: the model answers with something that is not a reflection.
         """
-        question = Question(look_text(brief.prompt, plan, step), Look.model_json_schema(), (image,))
+        question = Question(look_text(brief.prompt, plan, step), look_schema(), (image,))
         answer = ask(self.vlm, question, Look)
         look = answer.value
         findings = []

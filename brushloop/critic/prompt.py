@@ -5,7 +5,8 @@ The embedded model is trained on exactly these texts.
 
 from __future__ import annotations
 
-from typing import Annotated
+from functools import cache
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -26,6 +27,12 @@ class Look(Noun):
     findings: tuple[Seen, ...]
     corrections: tuple[Correction, ...] = ()
     verdict: Verdict
+
+
+@cache
+def look_schema() -> dict[str, Any]:
+    """The JSON schema of a reply."""
+    return Look.model_json_schema()
 
 
 def look_text(prompt: str, plan: Plan, step: int) -> str:

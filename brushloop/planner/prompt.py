@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+from functools import cache
+from typing import Any
+
 from brushloop.canvas import Critique, Plan, Status
+
+
+@cache
+def plan_schema() -> dict[str, Any]:
+    """The JSON schema of a reply."""
+    return Plan.model_json_schema()
 
 
 def plan_text(prompt: str) -> str:
