@@ -76,11 +76,10 @@ def test_another_checkpointer_may_be_given(home: Path) -> None:
 
 
 def test_a_home_that_is_not_local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.setattr("platformdirs.user_state_path", lambda name: tmp_path / name)
     creation = Studio(ToyPainter(), ToyVLM(), home="memory://loop").paint(PROMPT)
     assert creation.stop_reason is StopReason.ACCEPTED and creation.image
-    assert len(list(tmp_path.glob("brushloop-*/checkpoints.sqlite"))) == 1
+    assert len(list(tmp_path.glob("brushloop/*/checkpoints.sqlite"))) == 1
 
 
 def test_redraw_and_replan() -> None:

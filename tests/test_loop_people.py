@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from fakes import CAT, INK, PLAN, SHORT, ToyPainter, ToyVLM, add
+from langgraph.checkpoint.memory import InMemorySaver
 from PIL import Image
 
 from brushloop import Creation, Critique, Step, StopReason, Studio
+from brushloop.agent.checkpoints import serializer
 from brushloop.canvas import Finding, Status, StepKind, Verdict
 from brushloop.errors import InputError, SizeError, UnknownCreationError
 
@@ -218,3 +221,19 @@ def test_a_fork_can_be_forked_and_resumed() -> None:
 def test_a_fork_of_nothing() -> None:
     with pytest.raises(UnknownCreationError):
         Studio(ToyPainter(), ToyVLM()).fork("nobody")
+
+
+@pytest.mark.parametrize(
+    "way", [{"seed": 8}, {"prompt": "a ball"}, {"edit": SHORT}, {"edit": Image.new("RGB", (40, 40))}]
+)
+def test_every_step_can_be_forked_in_every_way(way: dict[str, Any]) -> None:
+    home = f"memory://{uuid.uuid4()}"  # many forks, and no disk to wait for
+    studio = Studio(miss(2), ToyVLM(), home, checkpointer=InMemorySaver(serde=serializer()))
+    waiting = studio.paint(PROMPT, budget={"rounds": 4, "stall": 9}, pause=["before:refine"])
+    one = studio.answer(waiting.id, add("cat", CAT))
+    assert {*kinds(one)} == {"brief", "plan", "draft", "reflect", "refine", "human", "finish"}
+    for number, digest in enumerate(one.hashes):
+        two = studio.fork(digest, **way, budget={"rounds": 9})
+        assert two.stop_reason is StopReason.ACCEPTED and two.image
+        assert two.hashes[: number + 1] == one.hashes[: number + 1]
+        assert studio.store.verify(two.id) == []

@@ -6,13 +6,13 @@ Only the types named here are ever built from a checkpoint; anything else in the
 from __future__ import annotations
 
 import hashlib
-import os
 import sqlite3
-import tempfile
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import platformdirs
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
 
@@ -28,11 +28,11 @@ _NOUNS = (
 
 
 def checkpoint_path(home: str) -> Path:
-    """Where the checkpoints of a store lie: in its folder, or beside the temporary files if that is not local."""
+    """Where the checkpoints of a store lie: in its folder, or in the user's state folder if that is not local."""
     if "://" not in home:
         return Path(home) / "checkpoints.sqlite"
     name = hashlib.sha256(home.encode()).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"brushloop-{os.getuid()}-{name}" / "checkpoints.sqlite"
+    return platformdirs.user_state_path("brushloop") / name / "checkpoints.sqlite"
 
 
 def serializer() -> JsonPlusSerializer:
@@ -56,6 +56,7 @@ def open_saver(path: Path) -> SqliteSaver:
             ) from error
         connection = sqlite3.connect(path, check_same_thread=False)
         saver = SqliteSaver(connection, serde=serializer())
+        weakref.finalize(saver, connection.close)
         saver.setup()
         connection.execute("PRAGMA synchronous=NORMAL")  # a kill loses nothing; a power cut maybe the last node
     return saver
