@@ -1,0 +1,5 @@
+for (const range of document.querySelectorAll(".slider input")) {
+  const show = () => range.closest(".slider").style.setProperty("--at", range.value + "%");
+  range.addEventListener("input", show);
+  show();
+}
