@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,8 @@ class Recipe:
     save_every: float = 240.0
     """Seconds between checkpoints."""
     log_every: int = 50
+    muon: bool = False
+    """Orthogonalised updates for matrices: fewer steps for a quarter more time each."""
     stable: bool = False
     """Hold the rate after warm-up and fall to `final_lr` in the last fifth (a run that may be extended)."""
 
@@ -78,20 +80,17 @@ def fit(
     folder.mkdir(parents=True, exist_ok=True)
     module = task.module
     parameters = [p for p in module.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(
-        parameters, lr=recipe.lr, betas=(0.9, 0.99), weight_decay=recipe.weight_decay, fused=True
-    )
-    average = torch.optim.swa_utils.AveragedModel(
-        module, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(recipe.ema), use_buffers=True
-    )
+    optimizers = _optimizers(module, recipe)
+    average = torch.optim.swa_utils.AveragedModel(module, multi_avg_fn=_follow(recipe.ema), use_buffers=True)
     start = 0
     kept = folder / "checkpoint.pt"
     if kept.exists():
         state = torch.load(kept, weights_only=True, map_location="cpu")
         module.load_state_dict(state["module"])
         average.load_state_dict(state["average"])
-        if "optimizer" in state:
-            optimizer.load_state_dict(state["optimizer"])
+        if len(state["optimizers"]) == len(optimizers):
+            for optimizer, known in zip(optimizers, state["optimizers"], strict=True):
+                optimizer.load_state_dict(known)
         start = int(state["step"])
     (folder / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1))
 
@@ -99,7 +98,7 @@ def fit(
         state = {
             "module": module.state_dict(),
             "average": average.state_dict(),
-            "optimizer": optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in optimizers],
             "step": step,
         }
         torch.save(state, kept.with_suffix(".tmp"))
@@ -114,11 +113,11 @@ def fit(
     with (folder / "log.jsonl").open("a") as log:
         while step < recipe.steps:
             rate = recipe.rate(step)
-            for group in optimizer.param_groups:
+            for group in (group for optimizer in optimizers for group in optimizer.param_groups):
                 group["lr"] = rate
             torch.manual_seed(hash((recipe.seed, step)) & 0x7FFFFFFF)
             loss, figures = task.loss(step)
-            optimizer.zero_grad(set_to_none=True)
+            module.zero_grad(set_to_none=True)
             loss.backward()
             norm = nn.utils.clip_grad_norm_(parameters, recipe.clip)
             value = loss.item()
@@ -126,7 +125,8 @@ def fit(
                 log.write(json.dumps({"step": step, "skipped": "loss or gradient is not finite"}) + "\n")
                 step += 1
                 continue
-            optimizer.step()
+            for optimizer in optimizers:
+                optimizer.step()
             average.update_parameters(module)
             step += 1
             for key, figure in {"loss": value, "norm": norm.item(), **figures}.items():
@@ -150,3 +150,35 @@ def fit(
                 break
     save(step)
     return average.module
+
+
+def _optimizers(module: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
+    """AdamW; or Muon (Jordan et al. 2024) for the matrices inside blocks and AdamW for everything else."""
+    matrices: list[Tensor] = []
+    rest: list[Tensor] = []
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            inside = parameter.ndim == 2 and ("block" in name or "layer" in name) and "embed" not in name
+            (matrices if recipe.muon and inside else rest).append(parameter)
+    adam = torch.optim.AdamW(rest, lr=recipe.lr, betas=(0.9, 0.99), weight_decay=recipe.weight_decay, fused=True)
+    if not matrices:
+        return [adam]
+    muon = torch.optim.Muon(
+        matrices, lr=recipe.lr, weight_decay=recipe.weight_decay, momentum=0.95, adjust_lr_fn="match_rms_adamw"
+    )
+    return [adam, muon]
+
+
+def _follow(decay: float) -> Callable[[Any, Any, Any], None]:
+    """An exponential moving average that follows closely at first: decay min(d, (1 + n) / (10 + n))."""
+
+    def update(kept: Any, current: Any, number: Any) -> None:
+        n = float(number)
+        share = 1 - min(decay, (1 + n) / (10 + n))
+        for old, new in zip(kept, current, strict=True):
+            if old.is_floating_point():
+                old.lerp_(new.to(old.dtype), share)
+            else:
+                old.copy_(new)
+
+    return torch.no_grad()(update)
