@@ -300,7 +300,8 @@ def test_help(words: tuple[str, ...]) -> None:
 def test_looking_loads_no_model_library(run: Run, painted: Any, tmp_path: Path) -> None:
     script = (
         "import sys\nfrom brushloop.agent.cli import main\n"
-        f"for words in (['list'], ['show', '--html', {str(tmp_path / 'x.html')!r}], ['steps'], ['replay'], ['verify']):\n"
+        f"page = {str(tmp_path / 'x.html')!r}\n"
+        "for words in (['list'], ['show', '--html', page], ['steps'], ['replay'], ['verify']):\n"
         "    assert main(words) == 0\n"
         "print([name for name in ('torch', 'langgraph', 'transformers', 'diffusers') if name in sys.modules])"
     )

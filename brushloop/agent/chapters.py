@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from brushloop.agent.state import State, advance, begin, shown
+from brushloop.agent.state import State, advance, begin
 from brushloop.canvas import Box, Correction, Critique, Element, Fault, Frame, Plan, PlanStep, Status, Step, StepKind
 from brushloop.creation import Creation
 
@@ -120,7 +120,7 @@ def _entries(creation: Creation) -> Iterator[tuple[Entry, State]]:
         entry = _entry(creation, number, digest, step)
         entry.plan = state["plan"]
         if step.kind is StepKind.REFLECT:
-            entry.stood = shown(state) == entry.after
+            entry.stood = state["best"] is not before["best"]
             entry.score_before = before["best"].critique.score if before["best"] else None
         yield entry, state
 
