@@ -94,7 +94,7 @@ def resumed() -> Creation:
         (" \n\t", "is empty"),
         ("a" * 100_000, "100000 characters long: shorten it to 2000"),
         ("a \x1b[31m cat", "control characters"),
-        ("a \udcff cat", "nicode"),
+        ("a \udcff cat", "the prompt is not valid Unicode text"),
         ("a \ufffd cat", "not text"),
     ],
 )

@@ -40,6 +40,9 @@ def brief_from(
     if where == "prompt":
         if not prompt.strip():
             raise PromptError("the prompt is empty: say in words what to paint")
-        raise PromptError(f"{fault['msg'].removeprefix('Value error, ')}: say in words what to paint")
+        said = fault["msg"].removeprefix("Value error, ")
+        if fault["type"] == "string_unicode":
+            said = "the prompt is not valid Unicode text"
+        raise PromptError(f"{said}: say in words what to paint")
     said = fault["msg"].replace("Input should", "it should").replace("Extra inputs are not permitted", "no such limit")
     raise InputError(f"{where} {str(fault['input'])[:40]!r} cannot be used: {said}")
