@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 import os
@@ -13,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import ToyPainter, ToyVLM
+from conftest import ROOT
+from fakes import INK, SHORT, ToyPainter, ToyVLM
 from PIL import Image
 
 import brushloop.agent.studio as studio
@@ -312,3 +314,67 @@ def test_looking_loads_no_model_library(run: Run, painted: Any, tmp_path: Path) 
 def test_version_and_no_words_at_all() -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+\n", command("--version").stdout)
     assert "Usage" in command().stdout
+
+
+def test_the_reference_is_up_to_date() -> None:
+    spec = importlib.util.spec_from_file_location("cli_reference", ROOT / "scripts" / "cli_reference.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.PAGE.read_text(encoding="utf-8") == module.reference(), "run python scripts/cli_reference.py"
+
+
+# What a person answers
+
+
+@pytest.fixture
+def waiting(run: Run) -> Any:
+    return run("paint", PROMPT, "--seed", 6, "--pause", "after:reflect", "--json").json
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (SHORT.model_dump_json(), "plan: 1 step: paint it all"),
+        ('{"verdict": "accept"}', "2 of 2 as planned; not yet: red ball"),
+        ('{"edit": "add", "instruction": "add a kite", "regions": [[50, 5, 70, 25]]}', "asked: add a kite"),
+    ],
+)
+def test_resume_with_an_edit(text: str, said: str, run: Run, waiting: Any, tmp_path: Path) -> None:
+    file = tmp_path / "edit.json"
+    file.write_text(text)
+    done = run("resume", "--edit", file, "--json").json
+    (human,) = [step for step in done["steps"] if step["kind"] == "human"]
+    assert human["text"] == said
+    assert done["stop_reason"]
+
+
+def test_resume_and_fork_with_a_picture(run: Run, waiting: Any, tmp_path: Path) -> None:
+    file = tmp_path / "mine.png"
+    Image.new("RGB", (40, 40), INK).save(file)
+    done = run("resume", "--edit", file, "--json").json
+    assert "another picture" in [step["text"] for step in done["steps"]]
+    assert Image.open(done["image"]).convert("RGB").getcolors() == [(1600, INK)]
+    forked = run("fork", "--edit", file, "--json").json
+    assert [step["kind"] for step in forked["steps"]][len(done["steps"]) :][:2] == ["brief", "human"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("x.json", "not json", "cannot be used"),
+        ("x.json", "[]", "neither a plan"),
+        ("x.json", '{"elements": []}', "is no plan: elements"),
+        ("x.json", '{"verdict": "nice"}', "is no critique: verdict"),
+        ("x.png", "not a picture", "no whole picture"),
+        ("x.png", None, "No such file"),
+    ],
+)
+def test_an_edit_that_cannot_be_read(
+    name: str, text: str | None, says: str, run: Run, waiting: Any, tmp_path: Path
+) -> None:
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    failed = run("resume", "--edit", tmp_path / name)
+    assert failed.code == 2 and says in failed.err
+    assert Store().head(waiting["id"]) == waiting["head"]

@@ -30,7 +30,7 @@ def show(
     last: Last = False,
     as_json: Json = False,
 ) -> None:
-    """Show a creation: what was wanted, planned and painted, and why it ended."""
+    """Show what was wanted, planned and painted."""
     from brushloop.agent.names import creation_of, is_picture
     from brushloop.creation import read_recipe
 
@@ -57,7 +57,7 @@ def show(
 
 
 def steps(name: Name = None, last: Last = False, as_json: Json = False) -> None:
-    """List the steps of a creation, oldest first."""
+    """List the steps of a creation, the oldest first."""
     creation = _open(name, last)
     rows, lines = [], []
     for number, (digest, step) in enumerate(zip(creation.hashes, creation.steps, strict=True)):
@@ -75,7 +75,7 @@ def replay(
     last: Last = False,
     as_json: Json = False,
 ) -> None:
-    """Go through the pictures of a creation again, from the record alone."""
+    """Take the pictures out of the record again."""
     from brushloop.files import write_atomically
     from brushloop.record import png_from
 
@@ -97,7 +97,10 @@ def replay(
 
 
 def verify(name: Name = None, last: Last = False, as_json: Json = False) -> None:
-    """Hash every step and picture of a creation again, and name what was changed. Exit code 4 if anything was."""
+    """Hash everything again and name what was changed.
+
+    The exit code is 4 if anything was.
+    """
     from brushloop.agent.names import is_picture
 
     store = _store()
@@ -137,7 +140,7 @@ def list_(as_json: Json = False) -> None:
 
 
 def models(as_json: Json = False) -> None:
-    """Tell what the shipped models know, and which they are."""
+    """Tell what the shipped models know."""
     from brushloop.painter.flux import FluxPainter
     from brushloop.vlm_embedded import EmbeddedVLM
 

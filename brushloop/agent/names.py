@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
+from brushloop.canvas import Correction, Critique, Plan
 from brushloop.creation import Creation, Recipe, read_recipe
 from brushloop.errors import InputError, MissingObjectError, SizeError, UnknownCreationError
 from brushloop.store import Store
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from brushloop.agent.human import Edit
 
 
 def is_picture(name: str) -> bool:
@@ -75,6 +85,44 @@ def makers_of(creation: Creation) -> tuple[str, str]:
         if step.brief is not None:
             return str(step.settings.get("painter", "embedded")), str(step.settings.get("vlm", "embedded"))
     return "embedded", "embedded"
+
+
+def edit_from(path: Path | None) -> Edit:
+    """What a person wants instead, from a file: a plan, critique or correction as JSON, or a picture.
+
+    Raises:
+        InputError: the file cannot be read, or holds none of these.
+    """
+    if path is None:
+        return None
+    try:
+        return _noun_from(path.read_bytes()) if path.suffix.lower() == ".json" else _picture_from(path)
+    except OSError as error:  # Pillow's for what is no picture is one, too
+        raise InputError(f"cannot read {path}: {error.strerror or 'it is no whole picture'}") from error
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(map(str, fault["loc"])) or "it"
+        raise InputError(f"{path} is no {error.title.lower()}: {where}: {fault['msg']}") from error
+    except ValueError as error:
+        raise InputError(f"{path} cannot be used: {error}") from error
+
+
+def _noun_from(data: bytes) -> Plan | Critique | Correction:
+    value = json.loads(data)
+    for key, noun in (("elements", Plan), ("verdict", Critique), ("edit", Correction)):
+        if isinstance(value, dict) and key in value:
+            return noun.model_validate_json(data)
+    raise ValueError("it holds neither a plan (elements, steps), a critique (verdict) nor a correction (edit)")
+
+
+def _picture_from(path: Path) -> Image:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except Image.DecompressionBombError as error:
+        raise ValueError(str(error)) from error
 
 
 def size_from(text: str | None) -> tuple[int, int] | None:

@@ -1,0 +1,137 @@
+"""The commands that make something: paint, resume and fork."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from brushloop.agent.console import progress, result
+from brushloop.agent.looking import Json, Last, Name
+
+if TYPE_CHECKING:
+    from brushloop.agent.studio import Studio
+    from brushloop.creation import Creation
+
+Out = Annotated[Path | None, typer.Option("--out", help="Also write the picture to this PNG, with its recipe.")]
+Painter = Annotated[str | None, typer.Option(help="Painter: embedded, or flux:<folder>.")]
+VLM = Annotated[str | None, typer.Option("--vlm", help="Vision-language model: embedded, or hf:<folder>.")]
+Pause = Annotated[
+    list[str] | None, typer.Option("--pause", help="Wait for a person, for example before:refine. May be repeated.")
+]
+Edit = Annotated[
+    Path | None,
+    typer.Option(
+        "--edit", help="Your word: a .json with a plan, a critique or a correction, or a picture to go on from."
+    ),
+]
+Limits = Annotated[str | None, typer.Option("--budget", help="Limits, for example rounds=4,seconds=60.")]
+Rounds = Annotated[int | None, typer.Option(help="Limit: pictures painted.")]
+Seconds = Annotated[float | None, typer.Option(help="Limit: seconds.")]
+Tokens = Annotated[int | None, typer.Option(help="Limit: tokens of the vision-language model.")]
+Pixels = Annotated[int | None, typer.Option(help="Limit: pixels painted.")]
+
+
+def paint(
+    prompt: Annotated[str, typer.Argument(help="What is wanted, in words.", metavar="PROMPT")],
+    seed: Annotated[int, typer.Option(help="The same prompt and seed give the same steps.")] = 0,
+    size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT in pixels; by default the painter's own.")] = None,
+    budget: Limits = None,
+    rounds: Rounds = None,
+    seconds: Seconds = None,
+    tokens: Tokens = None,
+    pixels: Pixels = None,
+    painter: Painter = None,
+    vlm: VLM = None,
+    id: Annotated[str | None, typer.Option(help="Name of the creation; by default date and time.")] = None,
+    pause: Pause = None,
+    out: Out = None,
+    as_json: Json = False,
+) -> None:
+    """Plan and paint a picture, round by round."""
+    from brushloop.agent.names import budget_from, png_to, size_from
+
+    png_to(out)
+    shape, limits = size_from(size), budget_from(budget, rounds=rounds, seconds=seconds, tokens=tokens, pixels=pixels)
+    studio = _studio(painter, vlm)
+    with progress() as tell:
+        made = studio.paint(prompt, seed, shape, limits, id=id, on_event=tell, pause=pause or ())
+    _made(made, out, as_json)
+
+
+def resume(
+    name: Name = None,
+    painter: Painter = None,
+    vlm: VLM = None,
+    edit: Edit = None,
+    pause: Pause = None,
+    out: Out = None,
+    last: Last = False,
+    as_json: Json = False,
+) -> None:
+    """Go on with one that was stopped, killed, or waits."""
+    from brushloop.agent.names import creation_of, edit_from, png_to
+
+    png_to(out)
+    word = edit_from(edit)
+    old = creation_of(_studio().store, name, last)
+    studio = _studio(painter, vlm, old)
+    with progress() as tell:
+        if word is None:
+            made = studio.resume(old.id, on_event=tell, pause=pause or ())
+        else:
+            made = studio.answer(old.id, word, on_event=tell, pause=pause or ())
+    _made(made, out, as_json)
+
+
+def fork(
+    name: Name = None,
+    at: Annotated[str | None, typer.Option(help="The step to begin at: its number in steps, or its hash.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="Another prompt.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Another seed; the next one if nothing else changes.")] = None,
+    budget: Limits = None,
+    rounds: Rounds = None,
+    seconds: Seconds = None,
+    tokens: Tokens = None,
+    pixels: Pixels = None,
+    painter: Painter = None,
+    vlm: VLM = None,
+    edit: Edit = None,
+    id: Annotated[str | None, typer.Option(help="Name of the new creation.")] = None,
+    pause: Pause = None,
+    out: Out = None,
+    last: Last = False,
+    as_json: Json = False,
+) -> None:
+    """Begin another creation at any step of one."""
+    from brushloop.agent.names import budget_from, creation_of, edit_from, png_to, step_of
+
+    png_to(out)
+    word = edit_from(edit)
+    limits = budget_from(budget, rounds=rounds, seconds=seconds, tokens=tokens, pixels=pixels)
+    old = creation_of(_studio().store, name, last)
+    digest = old.head if at is None else step_of(old, at)
+    studio = _studio(painter, vlm, old)
+    with progress() as tell:
+        made = studio.fork(digest, prompt, seed, word, limits, id=id, on_event=tell, pause=pause or ())
+    _made(made, out, as_json)
+
+
+def _studio(painter: str | None = None, vlm: str | None = None, old: Creation | None = None) -> Studio:
+    """A studio with the makers named, else those that an old creation was begun with."""
+    from brushloop.agent.names import makers_of
+    from brushloop.agent.studio import Studio
+
+    usual = makers_of(old) if old else ("embedded", "embedded")
+    return Studio(painter or usual[0], vlm or usual[1])
+
+
+def _made(creation: Creation, out: Path | None, as_json: bool) -> None:
+    """Export if asked to, and print what was made."""
+    value: dict[str, Any] = creation.summary()
+    if out and creation.frame:
+        value["file"] = str(creation.export(out))
+    why = creation.stop_reason or f"waits, go on with: brushloop resume {creation.id}"
+    lines = [str(value.get("file") or value["image"] or "no picture yet"), f"{creation.id}  {why}"]
+    result(value, lines, as_json)
