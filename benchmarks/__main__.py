@@ -142,6 +142,7 @@ def page(figures: dict[str, Figures], when: str) -> str:
     early = {part: f"{figures[part]['not yet called wrong']:.3f}" for part in ("critic", "painted")}
     said = "wrong precision", "wrong recall", "missing precision", "missing recall", "fault precision", "fault recall"
     begin, around, paint, size = figures["start"], figures["loop"], figures["demo"], figures["sizes"]
+    cost = f"{around['cpu']:.2f} ms of processor, {around['wall']:.2f} of wall"
     torch = "with" if begin["torch"] else "no"
     seen, told = figures["judge"], figures["scenes"]
     stops = ", ".join(f"{reason} {count}" for reason, count in sorted(told["stops"].items()))
@@ -155,7 +156,7 @@ machine; only ratios within one run mean much.
 | figure | bar | measured | part |
 |---|---|---|---|
 | `import brushloop` | 0.3 s, no torch | {begin["seconds"]:.3f} s, {torch} torch | `start` |
-| store, checkpoints and graph around instant models | 2 ms a step | {around["cpu"]:.2f} ms of processor, {around["wall"]:.2f} of wall | `loop` |
+| store, checkpoints and graph around instant models | 2 ms a step | {cost} | `loop` |
 | the demo, cold process | 60 s | {paint["seconds"]:.1f} s ({paint["steps"]} steps, {paint["stop_reason"]}) | `demo` |
 | its peak memory | 3 GiB | {paint["peak_gib"]:.2f} GiB | `demo` |
 | painter folder | 40 MiB | {size["painter"]:.1f} MiB | `sizes` |
@@ -174,8 +175,9 @@ paired bootstrap for the gain). Bar: +6 points overall, no category lost. (`scen
 
 {told["table"]}
 
-Pictures painted per creation {told["rounds"]:.1f}; median {told["seconds"]:.1f} s of one core; stops: {stops}; loop lost
-what one-shot had right in {told["worse"]} of {told["number"]}; background right after the loop {told["background"]:.2f}.
+Pictures painted per creation {told["rounds"]:.1f}; median {told["seconds"]:.1f} s of one core; stops: {stops}; the loop
+lost what one-shot had right in {told["worse"]} of {told["number"]}; background right after the loop
+{told["background"]:.2f}.
 
 ## The critic
 "Wrong" and "missing" element by element; "fault" is either of the two. Bars: 0.95 on rendered states, 0.85 on painted

@@ -48,7 +48,6 @@ class Weights:
                 "the folder is truncated or of another kind: copy it again, or name another folder"
             ) from error
 
-
     def load(self, model: Any, name: str = "") -> Any:
         """A diffusers or transformers model of class `model` from the folder `name`, in float32, ready to use.
 
@@ -59,7 +58,11 @@ class Weights:
 
         with self.loading():
             made, told = model.from_pretrained(
-                self.folder / name, dtype=torch.float32, local_files_only=True, use_safetensors=True, output_loading_info=True
+                self.folder / name,
+                dtype=torch.float32,
+                local_files_only=True,
+                use_safetensors=True,
+                output_loading_info=True,
             )
             if told["missing_keys"]:
                 raise ValueError(f"{name or 'the model'} lacks {sorted(told['missing_keys'])[0]}")

@@ -122,7 +122,10 @@ def test_the_same_request_gives_the_same_pixels(folder: Path) -> None:
     ask = PaintRequest("a red apple on a beach", 3, (128, 128), denoising_steps=2)
     one, two = painter.paint(ask), FluxPainter(str(folder)).paint(ask)
     assert one.tobytes() == two.tobytes()
-    assert painter.paint(PaintRequest("a red apple on a beach", 4, (128, 128), denoising_steps=2)).tobytes() != one.tobytes()
+    assert (
+        painter.paint(PaintRequest("a red apple on a beach", 4, (128, 128), denoising_steps=2)).tobytes()
+        != one.tobytes()
+    )
 
 
 def test_a_local_edit_denoises_its_window_alone(folder: Path) -> None:

@@ -24,18 +24,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def schema(most: int) -> dict[str, object]:
     """A short list of findings, so that a model that babbles comes to an end."""
-    entry = {
-        "type": "object",
-        "properties": {"element": {"type": "integer", "minimum": 0, "maximum": 9}, "status": {"enum": ["present", "missing"]}},
-        "required": ["element", "status"],
-        "additionalProperties": False,
-    }
-    return {
-        "type": "object",
-        "properties": {"findings": {"type": "array", "items": entry, "maxItems": most}, "verdict": {"enum": ["accept", "refine"]}},
-        "required": ["findings", "verdict"],
-        "additionalProperties": False,
-    }  # fmt: skip
+    statuses = {"enum": ["present", "missing"]}
+    finding = closed({"element": {"type": "integer", "minimum": 0, "maximum": 9}, "status": statuses})
+    findings = {"type": "array", "items": finding, "maxItems": most}
+    return closed({"findings": findings, "verdict": {"enum": ["accept", "refine"]}})
+
+
+def closed(properties: dict[str, object]) -> dict[str, object]:
+    """An object that has these properties, all of them and no other."""
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -346,6 +346,26 @@ def sample(rng: random.Random, category: str | None = None, composed: float = 0.
         placed = lay(rng, [background, *objects], style, relation)
         if placed is not None and (relation is None or holds(relation, placed)):
             return Scene(placed, style, relation, rng.randrange(16))
+
+
+def crowd(rng: random.Random, most: int = 8) -> Scene:
+    """As many scattered objects as fit, without any held-out combination: for learning to see, not to compose."""
+    scene = Scene(
+        (Element(name=rng.choice(BACKGROUNDS), role="background"),), rng.choice(STYLES), None, rng.randrange(16)
+    )
+    taken: list[Box] = []
+    for _ in range(3 * most):
+        thing = sample_element(rng)
+        box = free_box(rng, *box_for(rng, thing.name, scene.style, rng.choice(tuple(SIZES))), taken, tries=8)
+        if box is None or any(thing.name == other.name for other in scene.elements):
+            continue
+        fuller = replace(scene, elements=(*scene.elements, thing.model_copy(update={"boxes": (box,)})))
+        if not is_held_out(fuller):
+            scene = fuller
+            taken.append(box)
+        if len(taken) == most:
+            break
+    return scene
 
 
 def sample_split(rng: random.Random, training: bool, category: str | None = None, composed: float = 0.3) -> Scene:
