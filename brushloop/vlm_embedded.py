@@ -68,7 +68,11 @@ class EmbeddedVLM:
     @cached_property
     def world(self) -> dict[str, Any]:
         """What the model knows: objects, colors, backgrounds, styles, relations, sizes, words."""
-        world: dict[str, Any] = json.loads((self.weights.folder / "world.json").read_text())
+        with self.weights.loading():
+            world: dict[str, Any] = json.loads((self.weights.folder / "world.json").read_text())
+            for name in ("objects", "colors", "backgrounds", "styles", "relations", "sizes", "words"):
+                if not isinstance(world[name], list):
+                    raise ValueError(f"{name} in world.json is not a list")
         return world
 
     @cached_property

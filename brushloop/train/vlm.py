@@ -38,7 +38,9 @@ IMAGE = 96
 SIDE = 6
 """Image tokens along one side of a picture."""
 TOWER = Recipe(steps=1000, batch=24, lr=1e-3, seed=5, warmup=60, ema=0.995, log_every=20, final_lr=0.2, muon=True)
-RECIPE = Recipe(steps=9000, batch=32, lr=7e-4, seed=6, warmup=200, ema=0.999, stable=True, log_every=20)
+RECIPE = Recipe(
+    steps=9000, batch=24, lr=1e-3, seed=6, warmup=60, ema=0.998, stable=True, log_every=20, muon=True
+)
 SPECIAL = ("<pad>", "<bos>", "<fake_token_around_image>", "<global-img>", "<image>", END)
 
 
@@ -337,7 +339,7 @@ class Lessons:
             logits = model.lm_head(hidden[:, :-1][wanted])
         loss = F.cross_entropy(logits.float(), labels[:, 1:][wanted])
         figures["look" if looking else "plan"] = loss.item() * (4 / 3 if looking else 4)
-        return loss + 0.3 * extra, figures
+        return loss + 0.4 * extra, figures
 
     def _row(self, lesson: Lesson, looking: bool) -> tuple[list[int], int]:
         question = self.tokens.encode(conversation(lesson.question, int(looking)), add_special_tokens=False)
