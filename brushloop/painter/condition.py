@@ -10,6 +10,8 @@ Shapes: B batch, N noisy tokens, C condition tokens, L text tokens, H heads, D h
 
 from __future__ import annotations
 
+import math
+
 import torch
 from diffusers import FluxTransformer2DModel
 from diffusers.models.embeddings import apply_rotary_emb
@@ -100,6 +102,19 @@ def prepare(transformer: FluxTransformer2DModel) -> FluxTransformer2DModel:
     """Let the transformer read conditions; without one it computes what it did before."""
     transformer.set_attn_processor(ConditionedAttention())
     return transformer
+
+
+def join(canvas: Tensor | None, mask: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+    """Tokens (B C channels) and position ids (C 3) of a condition: a canvas if there is one, and its mask.
+
+    The canvas's tokens stand at index 1 and the mask's at index 2 (ACE: a mask travels with its image);
+    `index` (N) picks the tokens of a window of the whole canvas.
+    """
+    side = math.isqrt(mask.shape[1])
+    tokens, ids = mask[:, index], positions(side, side, 2)[index]
+    if canvas is None:
+        return tokens, ids
+    return torch.cat([canvas[:, index], tokens], dim=1), torch.cat([positions(side, side, 1)[index], ids])
 
 
 def encode_condition(transformer: FluxTransformer2DModel, tokens: Tensor, ids: Tensor) -> Condition:

@@ -1,7 +1,7 @@
 """The Flux painter: a diffusers folder, sampled by flow matching with classifier-free guidance.
 
-One mechanism paints and edits. Without a canvas the picture starts from noise; with one, the canvas joins
-as clean condition tokens whose keys and values are computed once (see `painter.condition`), and a local
+One mechanism paints and edits. Without a canvas the picture starts from noise; with one, the canvas and a
+mask of the regions join as clean condition tokens whose keys and values are computed once, and a local
 edit denoises only the window of tokens around its regions.
 """
 
@@ -56,8 +56,8 @@ class FluxPainter:
         """Paint several pictures of the same kind (all edits, or none; same steps, guidance and strength) at once."""
         import torch
 
-        from brushloop.painter.condition import encode_condition, positions, velocity
-        from brushloop.painter.tokens import Window, pack, to_picture, unpack
+        from brushloop.painter.condition import encode_condition, join, positions, velocity
+        from brushloop.painter.tokens import Window, mask, pack, to_picture, unpack
 
         first = requests[0]
         for request in requests:
@@ -75,8 +75,11 @@ class FluxPainter:
             condition = canvas = whole = None
             if first.canvas is not None:
                 whole = pack(self._encode([request.canvas for request in requests if request.canvas is not None]))
+            if whole is not None or first.regions:
+                masks = torch.stack([mask(request.regions) for request in requests])
+                condition = encode_condition(transformer, *join(whole, masks, index))
+            if whole is not None:
                 canvas, noise, ids = whole[:, index], noise[:, index], ids[index]
-                condition = encode_condition(transformer, canvas, positions(high // 2, wide // 2, 1)[index])
             steps = max(1, round(first.denoising_steps * first.strength))
             scheduler.set_timesteps(sigmas=np.linspace(first.strength, first.strength / steps, steps))
             start = float(scheduler.sigmas[0])
@@ -127,18 +130,15 @@ class FluxPainter:
         return torch.randn(tokens, self._parts["transformer"].config.in_channels, generator=generator)
 
     def _read(self, requests: list[PaintRequest], length: int) -> tuple[Tensor, Tensor]:
-        from brushloop.painter.tokens import place
-
         def ids(tokenizer: Any, texts: list[str]) -> Tensor:
             out: Tensor = tokenizer(
                 texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
             ).input_ids
             return out
 
-        parts = self._parts
-        pooled = parts["text_encoder"](ids(parts["tokenizer"], [request.prompt for request in requests])).pooler_output
-        placed = [place(request.prompt, request.regions) for request in requests]
-        return parts["text_encoder_2"](ids(parts["tokenizer_2"], placed))[0], pooled
+        parts, texts = self._parts, [request.prompt for request in requests]
+        pooled = parts["text_encoder"](ids(parts["tokenizer"], texts)).pooler_output
+        return parts["text_encoder_2"](ids(parts["tokenizer_2"], texts))[0], pooled
 
     def _encode(self, pictures: list[Image]) -> Tensor:
         import torch
@@ -159,4 +159,4 @@ class FluxPainter:
 def _blank(request: PaintRequest) -> PaintRequest:
     from dataclasses import replace
 
-    return replace(request, prompt="", regions=())
+    return replace(request, prompt="")

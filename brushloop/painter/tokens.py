@@ -12,10 +12,6 @@ from torch import Tensor
 
 from brushloop.canvas import Box
 
-GRID = 32
-"""The painter speaks of places on a grid of 32 x 32."""
-
-
 SIDE = 8
 """Tokens along one side of the embedded painter's canvas."""
 LENGTH = 32
@@ -96,9 +92,16 @@ def to_picture(pixels: Tensor) -> Image.Image:
     return Image.fromarray(array.permute(1, 2, 0).numpy(), "RGB")
 
 
-def place(text: str, regions: tuple[Box, ...]) -> str:
-    """The words the embedded painter reads: the prompt, and where its things go, in order, on the grid."""
-    if not regions:
-        return text
-    numbers = (str(round(edge * GRID / 100)) for box in regions for edge in box)
-    return f"{text} at {' '.join(numbers)}"
+def mask(regions: tuple[Box, ...]) -> Tensor:
+    """Where an edit applies, as (N 64) tokens: each holds its 8 x 8 blocks of 2 x 2 pixels.
+
+    -1 is outside; the first region is 1, and each further one a quarter less, so that order is told
+    (a move goes from the first to the second).
+    """
+    size = SIDE * 8
+    cells = torch.full((size, size), -1.0)
+    for number, (left, top, right, bottom) in enumerate(regions):
+        rows = slice(round(top * size / 100), max(round(bottom * size / 100), round(top * size / 100) + 1))
+        columns = slice(round(left * size / 100), max(round(right * size / 100), round(left * size / 100) + 1))
+        cells[rows, columns] = 1 - 0.25 * (number % 6)
+    return cells.view(SIDE, 8, SIDE, 8).permute(0, 2, 1, 3).reshape(SIDE * SIDE, 64)

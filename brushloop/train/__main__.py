@@ -66,6 +66,7 @@ def install(name: str, made: Path) -> Path:
     target = SHIPPED / name
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(made, target)
+    shutil.copy(Path(__file__).parent / "cards" / f"{name}.md", target / "README.md")
     return target
 
 

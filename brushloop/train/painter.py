@@ -10,8 +10,9 @@ and transformer learn together; the latents come from the autoencoder, which is 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,8 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
 from brushloop.canvas import Box
-from brushloop.painter.condition import encode_condition, positions, prepare, velocity
-from brushloop.painter.tokens import LENGTH, SIDE, Window, pack, place
+from brushloop.painter.condition import encode_condition, join, positions, prepare, velocity
+from brushloop.painter.tokens import LENGTH, SIDE, Window, mask, pack
 from brushloop.supervision.faults import spoil
 from brushloop.supervision.world import edits, scenes, words
 from brushloop.train.autoencoder import mean_code
@@ -32,20 +33,20 @@ from brushloop.train.loop import Recipe, fit
 from brushloop.train.text import clip_tokenizer, t5_tokenizer
 
 RECIPE = Recipe(steps=20000, batch=12, lr=8e-4, warmup=80, ema=0.998, stable=True, log_every=40)
-TURNS = ("window", "paint", "window", "edit")
-DRAWS = {"window": 4, "paint": 2, "edit": 1}
+TURNS = ("window", "paint", "window", "placed", "window", "edit")
+DRAWS = {"window": 4, "paint": 2, "placed": 2, "edit": 1}
 """Timesteps at which a picture is met in one batch."""
 WIDTH, HEADS = 256, 8
 
 
 @dataclass(frozen=True)
 class Example:
-    """One picture to paint: its words, what it shows, where its objects are, and the canvas it starts from."""
+    """One picture to paint: its words, what it shows, where its things go, and the canvas it starts from."""
 
     text: str
-    placed: str
     picture: Image.Image
     focus: tuple[Box, ...]
+    regions: tuple[Box, ...] = ()
     canvas: Image.Image | None = None
 
 
@@ -77,24 +78,26 @@ def build(tokens: int, clip_tokens: int, end: int, channels: int = 16) -> nn.Mod
 
 
 def paint_example(rng: random.Random) -> Example:
-    """Text to picture: a prompt as people write it, or a plan step with its places."""
+    """Text to picture: a prompt as people write it."""
     scene = scenes.sample_split(rng, True)
-    prompt = words.prompt(scene, rng)[0]
-    picture = scenes.render(scene.elements, scene.style, scene.variant)
     boxes = tuple(box for thing in scene.elements[1:] for box in thing.boxes)
-    kind = rng.random()
-    if kind < 0.5:
-        return Example(prompt, prompt, picture, boxes)
-    if kind < 0.6 and len(boxes) <= 4:
-        return Example(prompt, place(prompt, boxes), picture, boxes)
+    return Example(words.prompt(scene, rng)[0], scenes.render(scene.elements, scene.style, scene.variant), boxes)
+
+
+def placed_example(rng: random.Random) -> Example:
+    """Text to picture with places: mostly the first step of a plan, sometimes a whole prompt."""
+    if rng.random() < 0.2:
+        example = paint_example(rng)
+        return replace(example, regions=example.focus)
+    scene = scenes.sample_split(rng, True)
     thing = rng.choice(scene.elements[1:])
     text = words.begin(scene.elements[0], thing, scene.style)
     picture = scenes.render((scene.elements[0], thing), scene.style, scene.variant)
-    return Example(text, place(text, thing.boxes), picture, thing.boxes)
+    return Example(text, picture, thing.boxes, thing.boxes)
 
 
 def edit_example(rng: random.Random, window: Window) -> Example:
-    """An edit that fits the window: the canvas before, the instruction with its places, the canvas after."""
+    """An edit that fits the window: the canvas before, the instruction, the canvas after."""
     edit = edits.sample(rng, True)
     while not window.holds(edit.regions):
         edit = edits.sample(rng, True)
@@ -104,7 +107,7 @@ def edit_example(rng: random.Random, window: Window) -> Example:
         for box in edit.regions:
             spoil(before, box, rng)
     focus = edit.regions or tuple(box for thing in edit.after[1:] for box in thing.boxes)
-    return Example(edit.text, place(edit.text, edit.regions), after, focus, before)
+    return Example(edit.text, after, focus, edit.regions, before)
 
 
 class Painting:
@@ -116,7 +119,6 @@ class Painting:
         self.tokenizer, self.tokenizer_2 = clip_tokenizer(), t5_tokenizer()
         self.module: Any = build(len(self.tokenizer_2), len(self.tokenizer), self.tokenizer.eos_token_id)
         self.ids = positions(SIDE, SIDE)
-        self.canvas_ids = positions(SIDE, SIDE, 1)
 
     def latents(self, pictures: Sequence[Image.Image]) -> Tensor:
         """Pictures as (B N 4C) normalised tokens."""
@@ -128,20 +130,19 @@ class Painting:
 
     def read(self, examples: Sequence[Example], dropped: Sequence[bool], length: int) -> tuple[Tensor, Tensor]:
         """Text features (B L D) and pooled features (B D); dropped texts are read as empty."""
-        plain = ["" if gone else example.text for example, gone in zip(examples, dropped, strict=True)]
-        placed = ["" if gone else example.placed for example, gone in zip(examples, dropped, strict=True)]
-        short = self.tokenizer(plain, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
-        long = self.tokenizer_2(placed, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
-        pooled = self.module["text_encoder"](short.input_ids).pooler_output
-        return self.module["text_encoder_2"](long.input_ids)[0], pooled
+        texts = ["" if gone else example.text for example, gone in zip(examples, dropped, strict=True)]
+        padding: dict[str, Any] = {"padding": "max_length", "max_length": length, "truncation": True}
+        short = self.tokenizer(texts, return_tensors="pt", **padding).input_ids
+        long = self.tokenizer_2(texts, return_tensors="pt", **padding).input_ids
+        return self.module["text_encoder_2"](long)[0], self.module["text_encoder"](short).pooler_output
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         rng = random.Random(f"painter/{self.recipe.seed}/{step}")
         turn = TURNS[step % len(TURNS)]
         window = Window.anywhere(rng) if turn == "window" else Window()
-        examples = [
-            paint_example(rng) if turn == "paint" else edit_example(rng, window) for _ in range(self.recipe.batch)
-        ]
+        makers: dict[str, Callable[[random.Random], Example]] = {"paint": paint_example, "placed": placed_example}
+        make = makers.get(turn, partial(edit_example, window=window))
+        examples = [make(rng) for _ in range(self.recipe.batch)]
         draws = DRAWS[turn]
         index = window.index()
         clean = self.latents([example.picture for example in examples])[:, index].repeat(draws, 1, 1)
@@ -153,9 +154,11 @@ class Painting:
             features, pooled = self.read(examples, [rng.random() < 0.1 for _ in examples], window.words)
             condition = None
             if turn != "paint":
-                before = self.latents([example.canvas for example in examples if example.canvas])[:, index]
-                before = before + 0.05 * torch.randn_like(before)
-                condition = encode_condition(self.module["transformer"], before, self.canvas_ids[index]).repeat(draws)
+                canvases = [example.canvas for example in examples if example.canvas]
+                before = self.latents(canvases) if canvases else None
+                before = None if before is None else before + 0.05 * torch.randn_like(before)
+                masks = torch.stack([mask(example.regions) for example in examples])
+                condition = encode_condition(self.module["transformer"], *join(before, masks, index)).repeat(draws)
             features, pooled = features.repeat(draws, 1, 1), pooled.repeat(draws, 1)
             guess = velocity(self.module["transformer"], mixed, t, features, pooled, self.ids[index], condition)
         error = (guess.float() - (noise - clean)).pow(2).mean(-1)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import CLIPTokenizer, T5Tokenizer
 
-from brushloop.painter.tokens import GRID, LENGTH
+from brushloop.painter.tokens import LENGTH
 from brushloop.supervision.world import edits, scenes, words
 
 
@@ -25,11 +25,11 @@ def sentences(number: int, seed: int = 0) -> Iterator[str]:
 
 
 def t5_tokenizer() -> T5Tokenizer:
-    """A unigram tokenizer whose pieces are whole words, the grid's numbers, and letters for everything else."""
+    """A unigram tokenizer whose pieces are whole words, small numbers, and letters for everything else."""
     vocabulary = sorted({word for text in sentences(6000) for word in text.lower().replace(",", " ").split()})
     pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -20.0), ("▁", -6.0), (",", -2.0)]
     pieces += [(f"▁{word}", -1.0) for word in vocabulary if not word.isdigit()]
-    pieces += [(f"▁{number}", -1.0) for number in range(GRID + 1)]
+    pieces += [(f"▁{number}", -1.0) for number in range(33)]
     pieces += [(letter, -12.0) for letter in string.ascii_lowercase + string.digits + ".'-"]
     return T5Tokenizer(vocab=pieces, extra_ids=0, additional_special_tokens=[], model_max_length=LENGTH)
 

@@ -38,9 +38,7 @@ IMAGE = 96
 SIDE = 6
 """Image tokens along one side of a picture."""
 TOWER = Recipe(steps=1000, batch=24, lr=1e-3, seed=5, warmup=60, ema=0.995, log_every=20, final_lr=0.2, muon=True)
-RECIPE = Recipe(
-    steps=9000, batch=24, lr=1e-3, seed=6, warmup=60, ema=0.998, stable=True, log_every=20, muon=True
-)
+RECIPE = Recipe(steps=9000, batch=24, lr=1e-3, seed=6, warmup=60, ema=0.998, stable=True, log_every=20, muon=True)
 SPECIAL = ("<pad>", "<bos>", "<fake_token_around_image>", "<global-img>", "<image>", END)
 
 
