@@ -12,9 +12,9 @@ from PIL import Image
 
 from brushloop.errors import SizeError, WeightsError
 from brushloop.painter.base import PaintRequest
-from brushloop.painter.condition import encode_condition, positions, prepare, velocity
+from brushloop.painter.condition import encode_condition, join, positions, prepare, velocity
 from brushloop.painter.flux import FluxPainter
-from brushloop.painter.tokens import SIDE, Window, pack, place, to_picture, to_pixels, unpack
+from brushloop.painter.tokens import SIDE, Window, mask, pack, to_picture, to_pixels, unpack
 
 
 def tiny() -> FluxTransformer2DModel:
@@ -91,9 +91,22 @@ def test_a_window_holds_its_regions() -> None:
     assert Window.around(((0, 0, 20, 20), (80, 80, 100, 100))).side == SIDE
 
 
-def test_places_are_told_on_the_grid() -> None:
-    assert place("add a cat", ((0, 25, 50, 100),)) == "add a cat at 0 8 16 32"
-    assert place("a cat", ()) == "a cat"
+def test_a_mask_tells_where_and_in_which_order() -> None:
+    cells = mask(((0, 0, 50, 100), (75, 0, 100, 50))).view(SIDE, SIDE, 8, 8)
+    assert (cells[:, :4] == 1).all() and (cells[:, 4:6] == -1).all()
+    assert (cells[:4, 6:] == 0.75).all() and (cells[4:, 6:] == -1).all()
+    assert (mask(()) == -1).all()
+    assert (mask(((0, 0, 1, 1),)) == 1).sum() == 1  # however small, it is somewhere
+
+
+def test_a_condition_is_a_canvas_and_its_mask() -> None:
+    index = Window(2, 1, 5).index()
+    canvas, masks = torch.randn(1, 64, 64), mask(((0, 0, 50, 50),))[None]
+    tokens, ids = join(canvas, masks, index)
+    assert tokens.shape == (1, 50, 64) and ids.shape == (50, 3)
+    assert torch.equal(tokens[:, :25], canvas[:, index]) and set(ids[:, 0].tolist()) == {1, 2}
+    assert torch.equal(ids[:25, 1:], ids[25:, 1:]) and torch.equal(ids[:25, 1:], positions(8, 8)[index][:, 1:])
+    assert join(None, masks, index)[0].shape == (1, 25, 64)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,89 @@
+"""The models that ship, used for real: small samples of what docs/bench.md measures at length.
+
+The floors are set well under the measured figures: they catch weights that are damaged or do not belong to
+this code, not the noise of a small sample.
+"""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from brushloop import Studio
+from brushloop.canvas import Brief, StepKind
+from brushloop.critic.critic import Critic
+from brushloop.painter.flux import FluxPainter
+from brushloop.planner.planner import Planner
+from brushloop.supervision import faults
+from brushloop.supervision.judge import WEIGHTS
+from brushloop.supervision.world import scenes, words
+from brushloop.vlm_embedded import EmbeddedVLM
+from brushloop.weights import SHIPPED
+
+pytestmark = pytest.mark.models
+
+
+def test_the_judge_finds_what_is_there() -> None:
+    from brushloop.train.judge import object_f1
+
+    figures = object_f1(WEIGHTS, 60)
+    assert figures["f1"] >= 0.95 and figures["color"] >= 0.95 and figures["background"] >= 0.95
+
+
+def test_flux_pipeline_loads_the_painter_unchanged() -> None:
+    from diffusers import FluxPipeline
+
+    pipe = FluxPipeline.from_pretrained(SHIPPED / "painter", torch_dtype=torch.float32)
+    ask = {"height": 128, "width": 128, "num_inference_steps": 8, "max_sequence_length": 32}
+    night, beach = (
+        np.asarray(pipe(prompt, generator=torch.Generator().manual_seed(1), **ask).images[0], float).mean()
+        for prompt in ("a star at night", "a crab on a beach")
+    )
+    assert night < 110 < beach  # it painted what it was asked for, roughly
+
+
+def test_the_painter_paints_the_background_it_is_asked_for() -> None:
+    from brushloop.painter.base import PaintRequest
+    from brushloop.supervision.judge import Judge
+
+    painter, judge = FluxPainter(), Judge()
+    asks = [("in a meadow", "meadow"), ("at night", "night"), ("at sea", "sea"), ("in the desert", "desert")]
+    pictures = painter.paint_many([PaintRequest(f"a cat {where}", 5, (128, 128)) for where, _ in asks])
+    assert [sight.background for sight in judge.look(pictures)] == [name for _, name in asks]
+
+
+def test_the_planner_names_what_the_prompt_names() -> None:
+    planner, rng = Planner(EmbeddedVLM()), random.Random("planner")
+    right = 0
+    for _ in range(20):
+        scene = scenes.sample_split(rng, False)
+        plan = planner.plan(Brief(prompt=words.prompt(scene, rng)[0])).value
+        wanted = sorted((thing.name, thing.count, thing.color or "") for thing in scene.elements)
+        right += sorted((thing.name, thing.count, thing.color or "") for thing in plan.elements) == wanted
+    assert right >= 14
+
+
+def test_the_critic_tells_faulty_from_sound() -> None:
+    critic, rng = Critic(EmbeddedVLM()), random.Random("critic")
+    right = 0
+    for _ in range(30):
+        state = faults.sample(rng, training=False)
+        said = critic.reflect(Brief(prompt=state.prompt), state.plan, state.step, state.picture).value
+        right += (said.verdict == "accept") == (state.look.verdict == "accept")
+    assert right >= 21
+
+
+def test_a_creation_from_end_to_end() -> None:
+    studio = Studio()
+    creation = studio.paint("a red apple left of two cats on a beach", seed=7, budget={"rounds": 3})
+    kinds = [step.kind for step in creation.steps]
+    assert (
+        kinds[:4] == [StepKind.BRIEF, StepKind.PLAN, StepKind.DRAFT, StepKind.REFLECT] and kinds[-1] == StepKind.FINISH
+    )
+    assert creation.image is not None and creation.image.size == (128, 128)
+    again = Studio(home=studio.store.url + "-again").paint(creation.brief.prompt, seed=7, budget={"rounds": 3})
+    assert again.hashes == creation.hashes
+    assert not studio.store.verify(creation.id)
