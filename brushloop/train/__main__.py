@@ -1,7 +1,8 @@
 """`python -m brushloop.train NAME`: train one of the embedded models, or go on with a run that was stopped.
 
-The order from nothing is: autoencoder, judge, painter, vlm. Each writes its run under `--runs` (checkpoint,
-log, and the folder that ships); `--install` copies that folder into the package.
+The order from nothing is: autoencoder, judge, painter, vlm; then, to close the loop, teacher, states (which the
+installed models paint) and vlm again for more steps. Each writes its run under `--runs` (checkpoint, log, and
+the folder that ships); `--install` copies that folder into the package.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ import argparse
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from brushloop.errors import InputError
 from brushloop.train.loop import Recipe
 from brushloop.weights import SHIPPED
 
-NAMES = ("autoencoder", "judge", "painter", "vlm")
+NAMES = ("autoencoder", "judge", "teacher", "painter", "states", "vlm")
 
 
 def run(name: str, runs: Path, steps: int | None, seconds: float | None, debug: bool) -> Path:
@@ -40,11 +43,17 @@ def run(name: str, runs: Path, steps: int | None, seconds: float | None, debug: 
 
         autoencoder.train(where, fitted(autoencoder.RECIPE), seconds)
         return where / "vae"
-    if name == "judge":
+    if name in ("judge", "teacher"):
         from brushloop.train import judge
 
-        judge.train(where, vae if vae.is_dir() else None, fitted(judge.RECIPE), seconds)
+        recipe = judge.RECIPE if name == "judge" else judge.TEACHER
+        judge.train(where, vae if vae.is_dir() else None, fitted(recipe), seconds)
         return where / "judge.safetensors"
+    if name == "states":
+        from brushloop.train import states
+
+        states.paint(where, 2 if debug else steps or 600)
+        return where
     if name == "painter":
         from brushloop.train import painter
 
@@ -53,8 +62,20 @@ def run(name: str, runs: Path, steps: int | None, seconds: float | None, debug: 
     from brushloop.train import vlm
 
     tower = replace(vlm.TOWER, steps=2, batch=2) if debug else vlm.TOWER
-    vlm.train(where, vae if vae.is_dir() else None, tower, fitted(vlm.RECIPE), seconds)
+    vlm.train(where, vae if vae.is_dir() else None, tower, fitted(vlm.RECIPE), seconds, partial(_states, runs))
     return where / "vlm"
+
+
+def _states(runs: Path) -> list[Any]:
+    """Lessons from the loop's own states, if there are any and a teacher to label them."""
+    teacher = runs / "teacher" / "judge.safetensors"
+    if not (runs / "states").is_dir() or not teacher.is_file():
+        return []
+    from brushloop.store import Store
+    from brushloop.supervision.judge import Judge
+    from brushloop.train.states import lessons
+
+    return lessons(Store(runs / "states"), Judge(teacher))
 
 
 def install(name: str, made: Path) -> Path:
@@ -87,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         torch.set_num_threads(given.threads)
     made = run(given.name, given.runs, given.steps, given.seconds, given.recipe == "debug")
     print(made)
-    if given.install and given.name != "autoencoder":
+    if given.install and given.name in ("judge", "painter", "vlm"):
         print(install(given.name, made))
     return 0
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import random
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,8 @@ from brushloop.train.loop import Recipe, fit
 SPLIT = "judge/"
 """Name of the judge's own division of the world."""
 RECIPE = Recipe(steps=1300, batch=32, lr=3e-3, seed=71, warmup=100, ema=0.995, weight_decay=1e-4, log_every=25)
+TEACHER = replace(RECIPE, seed=72)
+"""The same network on the models' division: it labels the states from which the critic learns, and measures nothing."""
 
 
 def draw(rng: random.Random, training: bool) -> scenes.Scene:
@@ -56,6 +60,7 @@ class Detection:
 
     def __init__(self, recipe: Recipe, vae: Any = None) -> None:
         self.recipe = recipe
+        self.draw = partial(scenes.sample_split, training=True) if recipe == TEACHER else partial(draw, training=True)
         self.module: Any = Detector()
         self.vae = vae
 
@@ -63,7 +68,7 @@ class Detection:
         rng = random.Random(f"judge/{self.recipe.seed}/{step}")
         pictures, shown = [], []
         for _ in range(self.recipe.batch):
-            scene = draw(rng, True)
+            scene = self.draw(rng)
             picture = scenes.render(scene.elements, scene.style, scene.variant)
             if rng.random() < 0.2 and len(scene.elements) > 2:  # something spoiled is no object
                 gone = scene.elements[-1]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -384,9 +384,17 @@ def save(model: nn.Module, tokens: PreTrainedTokenizerFast, folder: Path) -> Non
 
 
 def train(
-    folder: Path, vae: Path | None = None, tower: Recipe = TOWER, recipe: Recipe = RECIPE, seconds: float | None = None
+    folder: Path,
+    vae: Path | None = None,
+    tower: Recipe = TOWER,
+    recipe: Recipe = RECIPE,
+    seconds: float | None = None,
+    states: Callable[[], list[Lesson]] = list,
 ) -> None:
-    """Both stages; writes a transformers folder at `folder/vlm`."""
+    """Both stages; writes a transformers folder at `folder/vlm`.
+
+    `states` gives lessons from states of the loop itself (`train.states.lessons`), which are mixed in.
+    """
     import copy
 
     from diffusers import AutoencoderKL
@@ -404,4 +412,6 @@ def train(
     def keep(average: nn.Module, step: int) -> None:
         save(copy.deepcopy(average).model, tokens, folder / "vlm")  # type: ignore[arg-type]
 
-    fit(Lessons(recipe, reading, tokens, touch), recipe, folder / "lessons", on_save=keep, seconds=seconds)
+    task = Lessons(recipe, reading, tokens, touch)
+    task.kept = states()
+    fit(task, recipe, folder / "lessons", on_save=keep, seconds=seconds)
