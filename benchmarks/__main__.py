@@ -1,6 +1,6 @@
 """`make bench`: measure everything, and write docs/bench.md with the machine and the date.
 
-    python -m benchmarks [--number 200] [--only scenes ...] [--workers 2]
+    python -m benchmarks [--number 200] [--only scenes ...]
 
 Each part writes its figures to `runs/bench/NAME.json`; a part named by `--only` is measured again, the
 others are taken from there if they are there. On a shared machine only ratios within one run mean much.
@@ -84,17 +84,18 @@ def judge() -> Figures:
     return object_f1(WEIGHTS, 500)
 
 
-def critic() -> Figures:
-    """The critic on rendered held-out states."""
+def critic(number: int = 200) -> Figures:
+    """The critic on three rendered held-out states for each prompt of the scene benchmark."""
     from benchmarks.critic import rendered
     from brushloop.critic.critic import Critic
     from brushloop.vlm import open_vlm
 
-    return rendered(Critic(open_vlm("embedded")), 600)
+    return rendered(Critic(open_vlm("embedded")), 3 * number)
 
 
-def scenes(number: int = 200, workers: int = 2) -> Figures:
-    """One-shot against loop."""
+def scenes(number: int = 200) -> Figures:
+    """One-shot against loop, in as many processes as there are cores."""
+    workers = os.cpu_count() or 1
     from benchmarks.scenes import table
 
     out = OUT / "scenes.jsonl"
@@ -127,7 +128,7 @@ def painted() -> Figures:
     return states(Critic(open_vlm("embedded")), Store(OUT / "scenes.store"), Judge(), 600)
 
 
-PARTS: dict[str, Callable[[], Figures]] = {
+PARTS: dict[str, Callable[..., Figures]] = {
     "start": start, "loop": loop, "demo": demo, "sizes": sizes, "judge": judge, "critic": critic, "scenes": scenes,
     "painted": painted,
 }  # fmt: skip
@@ -194,7 +195,6 @@ def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--number", type=int, default=200, help="prompts of the scene benchmark")
-    parser.add_argument("--workers", type=int, default=2, help="processes of the scene benchmark")
     parser.add_argument("--only", nargs="*", choices=PARTS, help="parts to measure again")
     given = parser.parse_args()
     OUT.mkdir(parents=True, exist_ok=True)
@@ -205,7 +205,7 @@ def main() -> None:
             figures[name] = json.loads(kept.read_text())
             continue
         print(f"measuring {name} …", file=sys.stderr, flush=True)
-        figures[name] = scenes(given.number, given.workers) if name == "scenes" else measure()
+        figures[name] = measure(given.number) if name in ("critic", "scenes") else measure()
         kept.write_text(json.dumps(figures[name], indent=1))
     PAGE.write_text(page(figures, datetime.date.today().isoformat()))
     print(PAGE.read_text())

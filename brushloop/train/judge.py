@@ -60,7 +60,8 @@ class Detection:
 
     def __init__(self, recipe: Recipe, vae: Any = None) -> None:
         self.recipe = recipe
-        self.draw = partial(scenes.sample_split, training=True) if recipe.seed == TEACHER.seed else partial(draw, training=True)
+        teaching = recipe.seed == TEACHER.seed
+        self.draw = partial(scenes.sample_split if teaching else draw, training=True)
         self.module: Any = Detector()
         self.vae = vae
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import Idefics3Config, Idefics3ForConditionalGeneration, PreTrainedTokenizerFast
 
-from brushloop.canvas import Element
+from brushloop.canvas import Element, Fault
 from brushloop.critic.prompt import look_text
 from brushloop.planner.prompt import plan_text
 from brushloop.supervision import faults
@@ -282,20 +282,26 @@ class TowerTask:
         return loss, {}
 
 
+TELLING = 5.0
+"""Weight of the words that a critique turns on: most of its other tokens follow from the question."""
+
+
 class Lessons:
     """Stage 2: plans and looks, answered as JSON."""
 
     def __init__(self, recipe: Recipe, reading: Reading, tokens: PreTrainedTokenizerFast, touch: Touch) -> None:
         self.recipe, self.tokens, self.touch = recipe, tokens, touch
         self.module: Any = reading
+        said = ("present", "missing", "wrong", "not", "accept", "refine", "redraw", *(fault.value for fault in Fault))
+        self.telling = torch.tensor([tokens.encode(word, add_special_tokens=False)[0] for word in said])
         self.kept: list[Lesson] = []
         """Lessons from states that the painter really made (the closed loop), mixed in when there are any."""
         self.kept_share = 0.3
 
     def lessons(self, step: int) -> list[Lesson]:
-        """Every fourth batch plans; the others look."""
+        """Every other batch plans; the others look."""
         rng = random.Random(f"vlm/{self.recipe.seed}/{step}")
-        if step % 4 == 0:
+        if step % 2 == 0:
             return [plan_lesson(rng) for _ in range(self.recipe.batch)]
         some = int(self.kept_share * self.recipe.batch) if self.kept else 0
         states = [faults.sample(rng) for _ in range(self.recipe.batch - some)]
@@ -329,14 +335,16 @@ class Lessons:
                 seen = [i for i, lesson in enumerate(lessons) if lesson.drawn]
                 if seen:
                     extra = sight_loss(self.module.eyes, features[seen], [lessons[i].drawn for i in seen])
-                    figures["sight"] = 4 / 3 * float(extra.detach())
+                    figures["sight"] = 2 * float(extra.detach())
             hidden = model.model.text_model(
                 inputs_embeds=embedded, attention_mask=(ids != pad).long()
             ).last_hidden_state
             wanted = labels[:, 1:] != -100
             logits = model.lm_head(hidden[:, :-1][wanted])
-        loss = F.cross_entropy(logits.float(), labels[:, 1:][wanted])
-        figures["look" if looking else "plan"] = loss.item() * (4 / 3 if looking else 4)
+        answers = labels[:, 1:][wanted]
+        weight = torch.where(torch.isin(answers, self.telling), TELLING, 1.0) if looking else torch.ones(len(answers))
+        loss = (F.cross_entropy(logits.float(), answers, reduction="none") * weight).sum() / weight.sum()
+        figures["look" if looking else "plan"] = 2 * loss.item()
         return loss + 0.4 * extra, figures
 
     def _row(self, lesson: Lesson, looking: bool) -> tuple[list[int], int]:
