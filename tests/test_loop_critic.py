@@ -22,6 +22,7 @@ from brushloop.canvas import (
     Status,
     Verdict,
 )
+from brushloop.critic.closeups import contact_sheet, tiles
 from brushloop.critic.critic import Critic
 from brushloop.critic.judgement import about, carry, complete, overrule
 from brushloop.critic.prompt import look_text
@@ -56,14 +57,14 @@ def test_the_questions_word_for_word() -> None:
         "look: a cat and a red ball\n"
         "style flat\n"
         "0 background beach due\n"
-        "1 1 - cat - at 10 10 40 40 due\n"
+        "1 1 - cat - at 10 10 40 40 due 1\n"
         "2 1 red ball - at 60 60 90 90 later"
     )
     two = Element(name="sun", count=2, size="small", boxes=((1, 2, 3, 4), (5, 6, 7, 8)))
     free = Plan(elements=(two, Element(name="owl")), steps=(PLAN.steps[0],))
     assert look_text("x", free, 0).splitlines()[1:] == [
         "style any",
-        "0 2 - sun small at 1 2 3 4, 5 6 7 8 due",
+        "0 2 - sun small at 1 2 3 4, 5 6 7 8 due 1 2",
         "1 1 - owl - at - due",
     ]
     critique = Critique(
@@ -203,7 +204,9 @@ def test_the_model_sees_the_picture_and_the_schema() -> None:
     vlm = ToyVLM()
     answer = Critic(vlm).reflect(BRIEF, PLAN, 0, PICTURE)
     (question,) = vlm.questions
-    assert question.images == (PICTURE,)
+    assert question.images[0] is PICTURE
+    (_, sheet) = question.images
+    assert sheet.size == PICTURE.size, "the close-ups of what is due lie beside it"
     assert set(question.schema["properties"]) == {"findings", "corrections", "verdict"}
     assert answer.tokens == sum(reply.tokens_in + reply.tokens_out for reply in answer.replies) > 0
 
@@ -234,3 +237,28 @@ def test_a_replan_tells_what_was_wrong() -> None:
 def test_a_reply_that_is_no_reflection() -> None:
     with pytest.raises(ReplyError, match="toy-vlm answered twice"):
         Critic(ToyVLM(looks=["I see a cat."] * 2)).reflect(BRIEF, PLAN, 0, PICTURE)
+
+
+# Close-ups
+
+
+def test_close_ups_show_each_due_box_once_in_order() -> None:
+    picture = Image.new("RGB", (100, 100), "white")
+    picture.paste("red", (10, 10, 40, 40))
+    picture.paste("blue", (60, 60, 90, 90))
+    assert tiles(PLAN, 0) == {1: (1,)}
+    assert tiles(PLAN, 1) == {1: (1,), 2: (2,)}
+    sheet = contact_sheet(picture, PLAN, 1)
+    assert sheet is not None
+    assert sheet.getpixel((25, 25)) == (255, 0, 0)
+    assert sheet.getpixel((75, 25)) == (0, 0, 255)
+    assert sheet.getpixel((1, 1)) == (255, 255, 255), "a little of its surroundings"
+    assert sheet.getpixel((75, 75)) == (0, 0, 0), "nothing is due there"
+
+
+def test_a_plan_without_boxes_has_no_close_ups() -> None:
+    free = PLAN.model_copy(update={"elements": tuple(e.model_copy(update={"boxes": ()}) for e in PLAN.elements)})
+    assert contact_sheet(PICTURE, free, 1) is None
+    vlm = ToyVLM()
+    Critic(vlm).reflect(BRIEF, free, 1, PICTURE)
+    assert vlm.questions[0].images == (PICTURE,)

@@ -9,9 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from brushloop.canvas import Element
 from brushloop.errors import InputError
 from brushloop.train.__main__ import install, run
 from brushloop.train.loop import Recipe, fit
+from brushloop.train.vlm import on_sheet
 
 
 class Line:
@@ -90,3 +92,10 @@ def test_installing_brings_the_card(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (made / "config.json").write_text("{}")
     target = install("vlm", made)
     assert (target / "config.json").is_file() and "license: apache-2.0" in (target / "README.md").read_text()
+
+
+def test_what_is_drawn_is_mapped_onto_the_sheet() -> None:
+    cat = Element(name="cat", boxes=((10, 10, 40, 40),))
+    far = Element(name="dog", boxes=((60, 60, 90, 90),))
+    (shown,) = on_sheet((cat, far), [(5.0, 5.0, 45.0, 45.0)])
+    assert (shown.name, shown.boxes) == ("cat", ((6, 6, 44, 44),))

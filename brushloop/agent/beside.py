@@ -19,17 +19,20 @@ def beside(work: Callable[[Callable[[T], None]], None], stop: threading.Event) -
     longer waits. An exception of the work is raised here.
     """
     items: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+    go = threading.Event()
 
     def run() -> None:
         try:
+            go.wait()  # for the caller to be where an interruption is heard
             work(lambda item: items.put(("item", item)))
             items.put(("end", None))
         except BaseException as error:
             items.put(("error", error))
 
     thread = threading.Thread(target=run, name="brushloop", daemon=True)
-    thread.start()
     try:
+        thread.start()
+        go.set()
         while True:
             kind, item = items.get()
             if kind == "end":
@@ -39,7 +42,9 @@ def beside(work: Callable[[Callable[[T], None]], None], stop: threading.Event) -
             yield item
     except BaseException:
         stop.set()
-        thread.join()
+        go.set()
+        if thread.is_alive():
+            thread.join()
         raise
 
 

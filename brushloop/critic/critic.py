@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from brushloop.canvas import Brief, Critique, Finding, ModelRef, Plan, Status
+from brushloop.critic.closeups import contact_sheet
 from brushloop.critic.judgement import complete
 from brushloop.critic.prompt import Look, look_schema, look_text
 from brushloop.critic.sureness import sureness
@@ -34,7 +35,9 @@ class Critic:
         Raises:
             ReplyError: the model answers with something that is not a reflection.
         """
-        question = Question(look_text(brief.prompt, plan, step), look_schema(), (image,))
+        sheet = contact_sheet(image, plan, step)
+        pictures = (image, sheet) if sheet else (image,)
+        question = Question(look_text(brief.prompt, plan, step), look_schema(), pictures)
         answer = ask(self.vlm, question, Look)
         look = answer.value
         findings = []

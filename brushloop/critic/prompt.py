@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from brushloop.canvas import Correction, Element, Fault, Noun, Plan, Status, Verdict
+from brushloop.critic.closeups import tiles
 
 
 class Seen(Noun):
@@ -36,14 +37,16 @@ def look_schema() -> dict[str, Any]:
 
 
 def look_text(prompt: str, plan: Plan, step: int) -> str:
-    """The question about a picture: the prompt, the style, and one line for each element.
+    """The question about a picture and its contact sheet: the prompt, the style, and one line for each element.
 
-    An element that plan steps `0..step` add is `due`; any other comes `later` and is not to be missed yet.
+    An element that plan steps `0..step` add is `due`, and the tiles that show it are named; any other comes
+    `later` and is not to be missed yet.
     """
-    due = set(plan.due(step))
+    due, shown = set(plan.due(step)), tiles(plan, step)
     lines = [f"look: {' '.join(prompt.split())}", f"style {plan.style or 'any'}"]
     for index, element in enumerate(plan.elements):
-        lines.append(f"{index} {_line(element)} {'due' if index in due else 'later'}")
+        when = " ".join(map(str, ("due", *shown.get(index, ())))) if index in due else "later"
+        lines.append(f"{index} {_line(element)} {when}")
     return "\n".join(lines)
 
 

@@ -164,7 +164,7 @@ def _draw(rng: random.Random, thing: Element, scene: Scene, taken: Sequence[Box]
     if rng.random() < 0.5:
         return _Drawn(kept_ones, spoiled=list(wrong), fault=fault, correction=correction)
     other = scenes.sample_element(rng, [thing.name], len(wrong))
-    other = other.model_copy(update={"boxes": tuple(edits.fit(box, other.name, scene.style) for box in wrong)})
+    other = other.model_copy(update={"boxes": wrong})
     return _Drawn([*kept_ones, other], fault=fault, correction=correction)
 
 
@@ -174,7 +174,7 @@ def _jitter(rng: random.Random, box: Box) -> Box:
 
 
 def _elsewhere(rng: random.Random, box: Box, taken: Sequence[Box]) -> Box | None:
-    return scenes.free_box(rng, box[2] - box[0], box[3] - box[1], [*taken, box])
+    return scenes.free_box(rng, edits.size_of(box), [*taken, box])
 
 
 def _scaled(rng: random.Random, box: Box) -> Box | None:

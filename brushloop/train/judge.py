@@ -98,7 +98,8 @@ class Detection:
         for b, scene in enumerate(shown):
             for thing in scene.elements[1:]:
                 for box in thing.boxes:
-                    left, top, right, bottom = (edge * scenes.CANVAS / 100 for edge in box)
+                    covered = scenes.drawn(box, thing.name, scene.style)
+                    left, top, right, bottom = (edge * scenes.CANVAS / 100 for edge in covered)
                     column, row = int((left + right) / 16), int((top + bottom) / 16)
                     for r in range(max(0, row - 1), min(GRID, row + 2)):
                         for c in range(max(0, column - 1), min(GRID, column + 2)):
@@ -144,7 +145,9 @@ def object_f1(weights: Path, number: int = 500, seed: int = 0) -> dict[str, floa
         sight = judge.look([scenes.render(scene.elements, scene.style, scene.variant)])[0]
         left = list(sight.objects)
         grounds += sight.background == scene.background
-        for thing, box in [(one, box) for one in scene.elements[1:] for box in one.boxes]:
+        for thing, box in [
+            (one, scenes.drawn(box, one.name, scene.style)) for one in scene.elements[1:] for box in one.boxes
+        ]:
             match = next((one for one in left if one.name == thing.name and overlap(one.box, box) >= 0.5), None)
             if match is not None:
                 left.remove(match)

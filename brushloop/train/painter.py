@@ -32,7 +32,7 @@ from brushloop.train.autoencoder import mean_code
 from brushloop.train.loop import Recipe, fit
 from brushloop.train.text import clip_tokenizer, t5_tokenizer
 
-RECIPE = Recipe(steps=20000, batch=12, lr=8e-4, warmup=80, ema=0.998, stable=True, log_every=40)
+RECIPE = Recipe(steps=9000, batch=12, lr=1.1e-3, warmup=80, ema=0.998, stable=True, log_every=40, muon=True)
 TURNS = ("window", "paint", "window", "placed", "window", "edit")
 DRAWS = {"window": 4, "paint": 2, "placed": 2, "edit": 1}
 """Timesteps at which a picture is met in one batch."""

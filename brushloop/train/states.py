@@ -12,12 +12,11 @@ from pathlib import Path
 
 from brushloop.agent.studio import Studio
 from brushloop.canvas import Brief, Plan, StepKind
-from brushloop.critic.prompt import look_text
 from brushloop.store import Store
 from brushloop.supervision.judge import Judge
 from brushloop.supervision.labels import label
 from brushloop.supervision.world import scenes, words
-from brushloop.train.vlm import Lesson, answer
+from brushloop.train.vlm import Lesson, look_lesson
 
 
 def paint(home: Path, number: int, seed: int = 0, part: int = 0, parts: int = 1) -> None:
@@ -43,5 +42,5 @@ def lessons(store: Store, teacher: Judge) -> list[Lesson]:
             if step.kind in (StepKind.DRAFT, StepKind.REFINE) and plan and brief:
                 picture, at = store.get_image(step.outputs[0]), int(step.settings["plan_step"])
                 look = label(teacher.look([picture])[0], plan, at)
-                found.append(Lesson(look_text(brief.prompt, plan, at), answer(look), picture))
+                found.append(look_lesson(brief.prompt, plan, at, look, picture))
     return found

@@ -23,8 +23,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import Idefics3Config, Idefics3ForConditionalGeneration, PreTrainedTokenizerFast
 
-from brushloop.canvas import Element, Fault
-from brushloop.critic.prompt import look_text
+from brushloop.canvas import Element, Fault, Plan
+from brushloop.critic.closeups import contact_sheet, crops, side
+from brushloop.critic.prompt import Look, look_text
 from brushloop.planner.prompt import plan_text
 from brushloop.supervision import faults
 from brushloop.supervision.judge import NAMES, TONES
@@ -219,12 +220,42 @@ def _around(box: tuple[int, int, int, int], cell: int) -> list[int]:
 
 @dataclass(frozen=True)
 class Lesson:
-    """One question with its answer; for a look, the picture and what was drawn in it."""
+    """One question with its answer; for a look, the pictures and what is drawn in each (nothing: not known)."""
 
     question: str
     reply: str
-    picture: Image.Image | None = None
-    drawn: tuple[Element, ...] = ()
+    pictures: tuple[Image.Image, ...] = ()
+    drawn: tuple[tuple[Element, ...], ...] = ()
+
+
+def look_lesson(
+    prompt: str, plan: Plan, step: int, look: Look, picture: Image.Image, drawn: tuple[Element, ...] = ()
+) -> Lesson:
+    """What the critic is asked of a picture, and what it should answer."""
+    sheet = contact_sheet(picture, plan, step)
+    assert sheet is not None
+    known = (drawn, on_sheet(drawn, crops(plan, step))) if drawn else ()
+    return Lesson(look_text(prompt, plan, step), answer(look), (picture, sheet), known)
+
+
+def on_sheet(drawn: Sequence[Element], squares: Sequence[Sequence[float]]) -> tuple[Element, ...]:
+    """What is drawn in a picture as its contact sheet shows it: things whose middle a close-up holds."""
+    across, shown = side(len(squares)), []
+    for number, (left, top, right, bottom) in enumerate(squares):
+        row, column = divmod(number, across)
+        for thing in drawn:
+            for box in thing.boxes:
+                x, y = scenes.center(box)
+                if not (left < x < right and top < y < bottom):
+                    continue
+                edges = []
+                for edge, start, length, place in (
+                    (box[0], left, right - left, column), (box[1], top, bottom - top, row),
+                    (box[2], left, right - left, column), (box[3], top, bottom - top, row),
+                ):  # fmt: skip
+                    edges.append(round(100 * (place + min(1.0, max(0.0, (edge - start) / length))) / across))
+                shown.append(thing.model_copy(update={"count": 1, "boxes": (tuple(edges),)}))
+    return tuple(shown)
 
 
 class Touch:
@@ -299,23 +330,23 @@ class Lessons:
         self.kept_share = 0.3
 
     def lessons(self, step: int) -> list[Lesson]:
-        """Every other batch plans; the others look."""
+        """Every other batch plans, twice as many as the others look at: text alone is cheap."""
         rng = random.Random(f"vlm/{self.recipe.seed}/{step}")
         if step % 2 == 0:
-            return [plan_lesson(rng) for _ in range(self.recipe.batch)]
+            return [plan_lesson(rng) for _ in range(2 * self.recipe.batch)]
         some = int(self.kept_share * self.recipe.batch) if self.kept else 0
         states = [faults.sample(rng) for _ in range(self.recipe.batch - some)]
         pictures = self.touch([state.picture for state in states], rng)
         looks = [
-            Lesson(look_text(state.prompt, state.plan, state.step), answer(state.look), picture, state.drawn)
+            look_lesson(state.prompt, state.plan, state.step, state.look, picture, state.drawn)
             for state, picture in zip(states, pictures, strict=True)
         ]
         return looks + rng.choices(self.kept, k=some) if some else looks
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         lessons = self.lessons(step)
-        looking = lessons[0].picture is not None
-        rows = [self._row(lesson, looking) for lesson in lessons]
+        looking = bool(lessons[0].pictures)
+        rows = [self._row(lesson) for lesson in lessons]
         longest = max(len(ids) for ids, _ in rows)
         pad = self.tokens.pad_token_id
         ids = torch.tensor([row + [pad] * (longest - len(row)) for row, _ in rows])
@@ -326,15 +357,16 @@ class Lessons:
             embedded = model.get_input_embeddings()(ids)
             extra: Tensor | float = 0.0
             if looking:
-                batch = torch.stack([pixels(lesson.picture, IMAGE) for lesson in lessons if lesson.picture])
+                batch = torch.stack([pixels(picture, IMAGE) for lesson in lessons for picture in lesson.pictures])
                 features = self.module.see(batch)
                 embedded = embedded.masked_scatter(
                     (ids == model.config.image_token_id)[..., None],
                     features.reshape(-1, features.shape[-1]).to(embedded.dtype),
                 )
-                seen = [i for i, lesson in enumerate(lessons) if lesson.drawn]
+                known = [drawn for lesson in lessons for drawn in lesson.drawn or ((),) * len(lesson.pictures)]
+                seen = [i for i, drawn in enumerate(known) if drawn]
                 if seen:
-                    extra = sight_loss(self.module.eyes, features[seen], [lessons[i].drawn for i in seen])
+                    extra = sight_loss(self.module.eyes, features[seen], [known[i] for i in seen])
                     figures["sight"] = 2 * float(extra.detach())
             hidden = model.model.text_model(
                 inputs_embeds=embedded, attention_mask=(ids != pad).long()
@@ -347,8 +379,8 @@ class Lessons:
         figures["look" if looking else "plan"] = 2 * loss.item()
         return loss + 0.4 * extra, figures
 
-    def _row(self, lesson: Lesson, looking: bool) -> tuple[list[int], int]:
-        question = self.tokens.encode(conversation(lesson.question, int(looking)), add_special_tokens=False)
+    def _row(self, lesson: Lesson) -> tuple[list[int], int]:
+        question = self.tokens.encode(conversation(lesson.question, len(lesson.pictures)), add_special_tokens=False)
         reply = self.tokens.encode(lesson.reply + END, add_special_tokens=False)
         return question + reply, len(question)
 

@@ -19,7 +19,7 @@ from PIL import Image
 
 ART = Path(__file__).parent / "art"
 STYLES = ("flat", "soft")
-SIZES = {"small": 30, "medium": 42, "large": 56}
+SIZES = {"small": 30, "medium": 44, "large": 60}
 """Longer side of an object in pixels, on a canvas of 128."""
 
 COLORS = {  # hue in degrees, mean saturation, mean value

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from brushloop.canvas import Box, EditType, Element
 from brushloop.supervision.world import scenes
-from brushloop.supervision.world.art import BY_NAME, COLORS, SIZES, TINTABLE, aspect
+from brushloop.supervision.world.art import BY_NAME, COLORS, SIZES, TINTABLE
 from brushloop.supervision.world.scenes import BACKGROUNDS, Scene
 from brushloop.supervision.world.words import NUMBERS, SCENERY, noun_phrase
 
@@ -100,16 +100,6 @@ def _swap(elements: Sequence[Element], index: int, thing: Element | None) -> tup
     return tuple(changed)
 
 
-def fit(box: Box, name: str, style: str) -> Box:
-    """A box of the object's own proportions inside `box`, on the same centre."""
-    width, height = box[2] - box[0], box[3] - box[1]
-    ratio = aspect(name, style)
-    wide, high = (width, width / ratio) if width / ratio <= height else (height * ratio, height)
-    x, y = scenes.center(box)
-    left, top = round(x - wide / 2), round(y - high / 2)
-    return max(0, left), max(0, top), min(100, left + max(6, round(wide))), min(100, top + max(6, round(high)))
-
-
 def add(rng: random.Random, scene: Scene) -> Edit:
     """A scene without one of its elements (and maybe without later ones), then with it."""
     index = rng.randrange(1, len(scene.elements))
@@ -140,13 +130,11 @@ def remove(rng: random.Random, scene: Scene) -> Edit:
 
 
 def replace(rng: random.Random, scene: Scene) -> Edit:
-    """Another object in the same place: as large as fits where the old one was."""
+    """Another object in the same place."""
     index = rng.randrange(1, len(scene.elements))
     thing = scene.elements[index]
     new = scenes.sample_element(rng, [element.name for element in scene.elements], thing.count)
-    new = new.model_copy(
-        update={"boxes": tuple(fit(box, new.name, scene.style) for box in thing.boxes), "size": thing.size}
-    )
+    new = new.model_copy(update={"boxes": thing.boxes, "size": thing.size})
     text = replace_text(new, new.count, rng)
     after = _swap(scene.elements, index, new)
     return Edit(EditType.REPLACE, text, scene.elements, after, scene.style, scene.variant, thing.boxes)
@@ -180,11 +168,17 @@ def _one(
     return index, thing.model_copy(update={"boxes": boxes}), old, new
 
 
+def size_of(box: Box) -> str:
+    """The size class nearest to a box."""
+    longer = max(box[2] - box[0], box[3] - box[1]) * scenes.CANVAS / 100
+    return min(SIZES, key=lambda size: abs(SIZES[size] - longer))
+
+
 def move(rng: random.Random, scene: Scene) -> Edit | None:
     """The same object somewhere else."""
 
     def elsewhere(old: Box, taken: list[Box]) -> Box | None:
-        return scenes.free_box(rng, old[2] - old[0], old[3] - old[1], [*taken, old])
+        return scenes.free_box(rng, size_of(old), [*taken, old])
 
     moved = _one(rng, scene, elsewhere)
     if moved is None:
@@ -199,13 +193,9 @@ def resize(rng: random.Random, scene: Scene) -> Edit | None:
     size = rng.choice(tuple(SIZES))
 
     def scaled(old: Box, taken: list[Box]) -> Box | None:
-        factor = SIZES[size] * rng.uniform(0.94, 1.08) * 100 / scenes.CANVAS / max(old[2] - old[0], old[3] - old[1])
-        if 0.85 < factor < 1.18:
-            return None
-        x, y = scenes.center(old)
-        wide, high = (old[2] - old[0]) * factor, (old[3] - old[1]) * factor
-        new = round(x - wide / 2), round(y - high / 2), round(x + wide / 2), round(y + high / 2)
-        return new if min(new) >= 0 and max(new) <= 100 and scenes.apart(new, taken, 1) else None
+        new = scenes.cell(*scenes.center(old), size)
+        fits = min(new) >= 0 and max(new) <= 100 and scenes.apart(new, taken)
+        return new if fits and size != size_of(old) else None
 
     scaled_one = _one(rng, scene, scaled)
     if scaled_one is None:

@@ -23,6 +23,8 @@ CANVAS = 128
 
 BACKGROUNDS = ("plain", "sky", "meadow", "beach", "night", "desert", "snow", "sea")
 RELATIONS = ("left", "right", "above", "below", "between")
+GRID = 8
+"""Objects stand on the crossings of a grid of this many squares a side, 16 pixels apart."""
 HELD_OUT_PERCENT = 4
 """Share of combinations (object pairs, counts, colours, relations …) that training never sees."""
 
@@ -63,6 +65,26 @@ def center(box: Box) -> tuple[float, float]:
     return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
 
 
+def cell(x: float, y: float, size: str) -> Box:
+    """The square box (percent) of an object of a size class, centred on the crossing nearest to `x`, `y`."""
+    half = SIZES[size] * 50 / CANVAS
+    x, y = (round(at * GRID / 100) * 100 / GRID for at in (x, y))
+    return round(x - half), round(y - half), round(x + half), round(y + half)
+
+
+def drawn(box: Box, name: str, style: str) -> Box:
+    """What an object covers of its box: the largest rectangle of its own proportions, centred (percent)."""
+    return _within(box, aspect(name, style))
+
+
+def _within(box: tuple[int, int, int, int], ratio: float) -> tuple[int, int, int, int]:
+    width, height = box[2] - box[0], box[3] - box[1]
+    wide = max(1, round(min(width, height * ratio)))
+    high = max(1, round(min(height, width / ratio)))
+    left, top = box[0] + (width - wide) // 2, box[1] + (height - high) // 2
+    return left, top, left + wide, top + high
+
+
 # Rendering ------------------------------------------------------------------------------------------------------
 
 
@@ -74,9 +96,9 @@ def render(elements: Iterable[Element], style: str, variant: int = 0, size: int 
     for thing in things:
         if thing.role == "object":
             for box in thing.boxes:
-                left, top, right, bottom = pixels(box, size)
-                drawn = sprite(thing.name, style, thing.color, right - left, bottom - top)
-                picture.paste(drawn, (left, top), drawn)
+                left, top, right, bottom = _within(pixels(box, size), aspect(thing.name, style))
+                drawing = sprite(thing.name, style, thing.color, right - left, bottom - top)
+                picture.paste(drawing, (left, top), drawing)
     return picture
 
 
@@ -190,15 +212,7 @@ def holds(relation: Relation, elements: Sequence[Element], gap: float = 8.0) -> 
     return min(mine) - gap >= max(theirs)
 
 
-def box_for(rng: random.Random, name: str, style: str, size: str) -> tuple[int, int]:
-    """Width and height in percent for an object of a size class, with a little jitter."""
-    longer = SIZES[size] * rng.uniform(0.94, 1.08)
-    ratio = aspect(name, style)
-    width, height = (longer, longer / ratio) if ratio >= 1 else (longer * ratio, longer)
-    return max(8, round(width * 100 / CANVAS)), max(8, round(height * 100 / CANVAS))
-
-
-def apart(box: Box, others: Iterable[Box], gap: int = 2) -> bool:
+def apart(box: Box, others: Iterable[Box], gap: int = 1) -> bool:
     """Whether a box keeps `gap` percent from all others."""
     return all(
         box[2] + gap <= other[0] or other[2] + gap <= box[0] or box[3] + gap <= other[1] or other[3] + gap <= box[1]
@@ -206,14 +220,12 @@ def apart(box: Box, others: Iterable[Box], gap: int = 2) -> bool:
     )
 
 
-def free_box(rng: random.Random, width: int, height: int, taken: Sequence[Box], tries: int = 40) -> Box | None:
-    """A place of `width` x `height` percent clear of the boxes in `taken`, or None."""
-    for _ in range(tries):
-        left, top = rng.randint(2, 98 - width), rng.randint(2, 98 - height)
-        box = (left, top, left + width, top + height)
-        if apart(box, taken):
-            return box
-    return None
+def free_box(rng: random.Random, size: str, taken: Sequence[Box]) -> Box | None:
+    """A random cell of a size class clear of the boxes in `taken`, or None if there is none."""
+    crossings = [100 * i / GRID for i in range(1, GRID)]
+    cells = [cell(x, y, size) for x in crossings for y in crossings]
+    free = [box for box in cells if min(box) >= 0 and max(box) <= 100 and apart(box, taken)]
+    return rng.choice(free) if free else None
 
 
 def sample_element(
@@ -228,7 +240,7 @@ def sample_element(
 
 
 def place(
-    rng: random.Random, elements: Sequence[Element], style: str, relation: Relation | None = None
+    rng: random.Random, elements: Sequence[Element], relation: Relation | None = None
 ) -> tuple[Element, ...] | None:
     """Give every object boxes that do not touch and that satisfy the relation; None if it does not fit."""
     total = sum(thing.count for thing in elements if thing.role == "object")
@@ -240,10 +252,9 @@ def place(
             if thing.role == "background":
                 placed.append(thing)
                 continue
-            width, height = box_for(rng, thing.name, style, thing.size or usual)
             boxes = []
             for _ in range(thing.count):
-                box = free_box(rng, width, height, taken)
+                box = free_box(rng, thing.size or usual, taken)
                 if box is None:
                     break
                 boxes.append(box)
@@ -256,65 +267,60 @@ def place(
     return None
 
 
-SLOTS: dict[int, tuple[float, tuple[tuple[float, float], ...]]] = {  # by number of objects: largest side, centres
-    1: (47, ((50, 54),)),
-    2: (44, ((27, 54), (73, 54))),
-    3: (31, ((18, 54), (50, 54), (82, 54))),
-    4: (42, ((27, 27), (73, 27), (27, 73), (73, 73))),
-    5: (31, ((18, 28), (50, 28), (82, 28), (32, 73), (68, 73))),
-    6: (31, ((18, 28), (50, 28), (82, 28), (18, 73), (50, 73), (82, 73))),
-    7: (31, ((18, 20), (50, 20), (82, 20), (32, 52), (68, 52), (32, 83), (68, 83))),
+ROW = {1: (50.0,), 2: (25.0, 75.0), 3: (12.5, 50.0, 87.5), 4: (12.5, 37.5, 62.5, 87.5)}
+SLOTS: dict[int, tuple[str, tuple[tuple[float, float], ...]]] = {  # by number of objects: largest size, centres
+    1: ("large", ((50, 50),)),
+    2: ("large", ((25, 50), (75, 50))),
+    3: ("medium", ((25, 75), (50, 25), (75, 75))),
+    4: ("medium", ((25, 25), (75, 25), (25, 75), (75, 75))),
+    5: ("small", ((12.5, 25), (50, 25), (87.5, 25), (25, 75), (75, 75))),
+    6: ("small", ((12.5, 25), (50, 25), (87.5, 25), (12.5, 75), (50, 75), (87.5, 75))),
+    7: ("small", ((12.5, 12.5), (50, 12.5), (87.5, 12.5), (25, 50), (75, 50), (25, 87.5), (75, 87.5))),
 }
 
 
 def tidy(
-    rng: random.Random, elements: Sequence[Element], style: str, relation: Relation | None = None, jitter: float = 3
+    rng: random.Random, elements: Sequence[Element], relation: Relation | None = None
 ) -> tuple[Element, ...] | None:
-    """Lay objects out as a composer would: in order, evenly, the relation along its own axis. None if too many."""
-    objects = [thing for thing in elements if thing.role == "object"]
-    total = sum(thing.count for thing in objects)
+    """Lay objects out as a composer would: in order, evenly, the relation along its own axis. None if too many.
+
+    Sizes are as asked for, as far as they fit.
+    """
+    total = sum(thing.count for thing in elements if thing.role == "object")
     if total not in SLOTS:
         return None
-    side, slots = SLOTS[total]
+    largest, slots = SLOTS[total]
     places: dict[int, list[tuple[float, float]]] = {}
     if relation is not None and relation.third is None:
         low, high = relation.subject, relation.other
         if relation.kind in ("right", "below"):
             low, high = high, low
-        for index, along in ((low, 26.0), (high, 74.0)):
-            count = elements[index].count
-            across = [50.0] if count == 1 else [100 * (i + 0.5) / count for i in range(count)]
-            places[index] = [(along, at) if relation.kind in ("left", "right") else (at, along) for at in across]
-        most = max(elements[low].count, elements[high].count)
-        side = {1: 44, 2: 42, 3: 30}.get(most, 22)
+        flat = relation.kind in ("left", "right")
+        for index, along in ((low, 25.0), (high, 75.0)):
+            places[index] = [(along, at) if flat else (at, along) for at in ROW[elements[index].count]]
+        largest = "large" if max(elements[low].count, elements[high].count) <= 2 else "small"
+    elif relation is not None and relation.third is not None:
+        order = (relation.other, relation.subject, relation.third)
+        places = {index: [(x, 50.0)] for index, x in zip(order, ROW[3], strict=True)}
+        largest = "small"
     else:
-        order = list(range(1, len(elements)))
-        if relation is not None and relation.third is not None:
-            order = [relation.other, relation.subject, relation.third]
         rest = list(slots)
-        for index in order:
+        for index in range(1, len(elements)):
             places[index] = [rest.pop(0) for _ in range(elements[index].count)]
     placed = []
     for index, thing in enumerate(elements):
-        if thing.role == "background":
-            placed.append(thing)
-            continue
-        scale = SIZES[thing.size or "large"] / SIZES["large"] if thing.size != "medium" else 0.8
-        longer, ratio = side * scale * rng.uniform(0.94, 1.0), aspect(thing.name, style)
-        wide, high_ = (longer, longer / ratio) if ratio >= 1 else (longer * ratio, longer)
-        boxes = []
-        for x, y in places[index]:
-            left = min(max(x + rng.uniform(-jitter, jitter) - wide / 2, 1), 99 - wide)
-            top = min(max(y + rng.uniform(-jitter, jitter) - high_ / 2, 1), 99 - high_)
-            boxes.append((round(left), round(top), round(left + wide), round(top + high_)))
-        placed.append(thing.model_copy(update={"boxes": tuple(boxes)}))
+        if thing.role == "object":
+            size = min(thing.size or largest, largest, key=SIZES.__getitem__)
+            boxes = tuple(cell(x, y, size) for x, y in places[index])
+            thing = thing.model_copy(update={"boxes": boxes})
+        placed.append(thing)
     return tuple(placed)
 
 
 CATEGORIES = ("single", "two", "counting", "color", "position", "binding", "many")
 
 
-def sample(rng: random.Random, category: str | None = None, composed: float = 0.3) -> Scene:
+def sample(rng: random.Random, category: str | None = None, composed: float = 0.6) -> Scene:
     """A random scene. Categories follow the usual text-to-image benchmarks (GenEval), plus `many`.
 
     `composed` is the share of tidy layouts; the others are scattered.
@@ -343,7 +349,7 @@ def sample(rng: random.Random, category: str | None = None, composed: float = 0.
             elif category == "many" and number == 2 and rng.random() < 0.4:
                 relation = Relation(rng.choice(RELATIONS[:4]), 1, 2)
         lay = tidy if rng.random() < composed else place
-        placed = lay(rng, [background, *objects], style, relation)
+        placed = lay(rng, [background, *objects], relation)
         if placed is not None and (relation is None or holds(relation, placed)):
             return Scene(placed, style, relation, rng.randrange(16))
 
@@ -356,7 +362,7 @@ def crowd(rng: random.Random, most: int = 8) -> Scene:
     taken: list[Box] = []
     for _ in range(3 * most):
         thing = sample_element(rng)
-        box = free_box(rng, *box_for(rng, thing.name, scene.style, rng.choice(tuple(SIZES))), taken, tries=8)
+        box = free_box(rng, rng.choice(tuple(SIZES)), taken)
         if box is None or any(thing.name == other.name for other in scene.elements):
             continue
         fuller = replace(scene, elements=(*scene.elements, thing.model_copy(update={"boxes": (box,)})))
@@ -368,7 +374,7 @@ def crowd(rng: random.Random, most: int = 8) -> Scene:
     return scene
 
 
-def sample_split(rng: random.Random, training: bool, category: str | None = None, composed: float = 0.3) -> Scene:
+def sample_split(rng: random.Random, training: bool, category: str | None = None, composed: float = 0.6) -> Scene:
     """A scene of the training split, or one that shows at least one held-out combination."""
     while True:
         scene = sample(rng, category, composed)
