@@ -36,6 +36,8 @@ RECIPE = Recipe(steps=9000, batch=12, lr=1.1e-3, warmup=80, ema=0.998, stable=Tr
 TURNS = ("window", "paint", "window", "placed", "window", "edit")
 DRAWS = {"window": 4, "paint": 2, "placed": 2, "edit": 1}
 """Timesteps at which a picture is met in one batch."""
+SHIFT = 0.6
+"""Mean of the logit-normal timesteps: shapes are decided while much is noise (Esser et al. 2024, section 3.1)."""
 WIDTH, HEADS = 256, 8
 
 
@@ -148,7 +150,7 @@ class Painting:
         clean = self.latents([example.picture for example in examples])[:, index].repeat(draws, 1, 1)
         weight = torch.stack([_focus(example.focus)[index] for example in examples]).repeat(draws, 1)
         noise = torch.randn_like(clean)
-        t = torch.sigmoid(torch.randn(len(clean)))
+        t = torch.sigmoid(torch.randn(len(clean)) + SHIFT)
         mixed = (1 - t)[:, None, None] * clean + t[:, None, None] * noise
         with torch.autocast("cpu", torch.bfloat16):
             features, pooled = self.read(examples, [rng.random() < 0.1 for _ in examples], window.words)
