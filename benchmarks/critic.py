@@ -82,7 +82,8 @@ def painted(critic: Critic, store: Store, judge: Judge, number: int) -> dict[str
             picture: Image.Image = store.get_image(step.outputs[0])
             at = int(step.settings["plan_step"])
             tally.add(
-                label(judge.look([picture])[0], plan, at).findings, critic.reflect(brief, plan, at, picture).value
+                label(judge.look([picture])[0], plan, at, picture).findings,
+                critic.reflect(brief, plan, at, picture).value,
             )
             seen += 1
     return {**tally.figures(), "states": seen}

@@ -196,6 +196,8 @@ class Finding(Noun):
     element: Annotated[int, Field(ge=0)]
     status: Status
     fault: Fault | None = None
+    seen: Annotated[str, Field(max_length=500)] = ""
+    """What stands there instead, or as well as could be told: `blue apple`, `cat, nothing`."""
     score: Score | None = None
     """Probability that the element is as it should be; None when the model gives none."""
 

@@ -86,3 +86,20 @@ def test_the_judge_sees_a_render_and_nothing_on_an_empty_canvas() -> None:
     )
     assert sorted(one.name for one in full.objects) == sorted(thing.name for thing in scene.elements[1:])
     assert not empty.objects and empty.background == scene.background
+
+
+def test_something_that_is_no_object_is_a_smear() -> None:
+    """A box in which nothing is found is empty only if it looks like the background."""
+    picture = scenes.render((PLAN.elements[0],), "flat", 3)
+    sight = Sight((), "beach", "flat")
+    empty = label(sight, PLAN, 0, picture).findings[1]
+    assert (empty.status, empty.seen) == (Status.MISSING, "nothing")
+    picture.paste((120, 20, 90), scenes.pixels((15, 15, 35, 35)))
+    smeared = label(sight, PLAN, 0, picture)
+    assert (smeared.findings[1].fault, smeared.findings[1].seen) == (Fault.OBJECT, "a smear")
+    assert smeared.corrections[0].edit is EditType.REPLACE
+
+
+def test_what_is_seen_is_told_box_by_box() -> None:
+    look = label(Sight((seen("apple", "blue"), seen("dog", box=FAR)), "night", "flat"), PLAN, 1)
+    assert [finding.seen for finding in look.findings] == ["night", "blue apple", "dog, nothing"]

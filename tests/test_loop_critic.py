@@ -10,6 +10,7 @@ import pytest
 from fakes import BALL, CAT, MODEL, PLAN, SHORT, ToyVLM, add, look, tokens
 from PIL import Image
 
+from brushloop.agent.words import of_critique
 from brushloop.canvas import (
     Brief,
     Correction,
@@ -262,3 +263,9 @@ def test_a_plan_without_boxes_has_no_close_ups() -> None:
     vlm = ToyVLM()
     Critic(vlm).reflect(BRIEF, free, 1, PICTURE)
     assert vlm.questions[0].images == (PICTURE,)
+
+
+def test_what_is_seen_instead_is_told() -> None:
+    wrong = Finding(element=2, status=Status.WRONG, fault=Fault.COLOR, seen="blue ball")
+    critique = complete(PLAN, 1, [Finding(element=0, status=Status.PRESENT, seen="beach"), wrong], (), Verdict.REFINE)
+    assert "wrong: red ball (color: blue ball)" in of_critique(PLAN, critique)

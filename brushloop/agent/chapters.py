@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from brushloop.agent.state import State, advance, begin
-from brushloop.canvas import Box, Correction, Critique, Element, Fault, Frame, Plan, PlanStep, Status, Step, StepKind
+from brushloop.agent.words import of_fault
+from brushloop.canvas import Box, Correction, Critique, Element, Frame, Plan, PlanStep, Status, Step, StepKind
 from brushloop.creation import Creation
 
 
@@ -49,12 +50,12 @@ class Entry:
         return round((min(edges) + max(edges)) / 2) if edges else 50
 
     @property
-    def findings(self) -> list[tuple[Status, str, Fault | None, float | None]]:
-        """Status, thing, fault and score of every element of the plan."""
+    def findings(self) -> list[tuple[Status, str, str, float | None]]:
+        """Status, thing, what is the matter with it, and score of every element of the plan."""
         if self.critique is None or self.plan is None:
             return []
         things = self.plan.elements
-        return [(f.status, thing(things[f.element]), f.fault, f.score) for f in self.critique.findings]
+        return [(f.status, thing(things[f.element]), of_fault(f), f.score) for f in self.critique.findings]
 
     @property
     def corrections(self) -> tuple[Correction, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from brushloop.canvas import Critique, Element, Plan, Status
+from brushloop.canvas import Critique, Element, Finding, Plan, Status
 
 
 def of_plan(plan: Plan) -> str:
@@ -16,13 +16,21 @@ def of_critique(plan: Plan, critique: Critique) -> str:
     by_status: dict[Status, list[str]] = {status: [] for status in Status}
     for finding in critique.findings:
         name = of_element(plan.elements[finding.element])
-        by_status[finding.status].append(f"{name} ({finding.fault})" if finding.fault else name)
+        fault = of_fault(finding)
+        by_status[finding.status].append(f"{name} ({fault})" if fault else name)
     due = len(critique.findings) - len(by_status[Status.NOT_YET])
     said = [f"{len(by_status[Status.PRESENT])} of {due} as planned"]
     for status, label in ((Status.MISSING, "missing"), (Status.WRONG, "wrong"), (Status.NOT_YET, "not yet")):
         if by_status[status]:
             said.append(f"{label}: {', '.join(by_status[status])}")
     return "; ".join(said)
+
+
+def of_fault(finding: Finding) -> str:
+    """`color: blue apple`: in which way something is wrong, and what is there instead; empty if it is not wrong."""
+    if finding.status is not Status.WRONG:
+        return ""
+    return ": ".join(filter(None, (finding.fault, finding.seen)))
 
 
 def of_element(element: Element) -> str:

@@ -48,6 +48,7 @@ class Critic:
                     element=seen.element,
                     status=seen.status,
                     fault=seen.fault,
+                    seen=seen.seen,
                     score=score if score is None else round(score, 4),
                 )
             )

@@ -15,9 +15,10 @@ from brushloop.critic.closeups import tiles
 
 
 class Seen(Noun):
-    """What the model says of one element."""
+    """What the model says of one element: first what it sees in its place, then what follows from that."""
 
     element: Annotated[int, Field(ge=0)]
+    seen: Annotated[str, Field(max_length=500)] = ""
     status: Status
     fault: Fault | None = None
 

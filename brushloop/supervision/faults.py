@@ -34,8 +34,9 @@ class State:
 
 @dataclass
 class _Drawn:
-    """One element as it came out."""
+    """One element as it came out, and what one who looks at its boxes sees there."""
 
+    seen: str
     shown: list[Element] = field(default_factory=list)
     spoiled: list[Box] = field(default_factory=list)
     fault: Fault | None = None
@@ -116,7 +117,7 @@ def _answer(plan: Plan, step: int, drawn: dict[int, _Drawn]) -> Look:
             continue
         state = drawn[index]
         status = Status.MISSING if state.missing else Status.WRONG if state.fault else Status.PRESENT
-        findings.append(Seen(element=index, status=status, fault=state.fault))
+        findings.append(Seen(element=index, seen=state.seen, status=status, fault=state.fault))
         if state.correction:
             corrections.append(state.correction)
     verdict = Verdict.REFINE if corrections else Verdict.ACCEPT
@@ -125,47 +126,64 @@ def _answer(plan: Plan, step: int, drawn: dict[int, _Drawn]) -> Look:
     return Look(findings=tuple(findings), corrections=tuple(corrections), verdict=verdict)
 
 
+def phrase(name: str, color: str | None) -> str:
+    """`red apple`."""
+    return f"{color} {name}" if color else name
+
+
+NOTHING, SMEAR = "nothing", "a smear"
+"""What is seen where there is nothing, and where there is something that is no object."""
+
+
 def _draw(rng: random.Random, thing: Element, scene: Scene, taken: Sequence[Box], bad: bool) -> _Drawn:
     if thing.role == "background":
         if not bad:
-            return _Drawn([thing])
+            return _Drawn(thing.name, [thing])
         other = thing.model_copy(update={"name": rng.choice([name for name in BACKGROUNDS if name != thing.name])})
-        return _Drawn([other], fault=Fault.BACKGROUND, correction=correct(thing, Fault.BACKGROUND, ()))
+        return _Drawn(other.name, [other], fault=Fault.BACKGROUND, correction=correct(thing, Fault.BACKGROUND, ()))
     jittered = tuple(_jitter(rng, box) for box in thing.boxes)
-    whole = thing.model_copy(update={"boxes": jittered})
+    whole, right = thing.model_copy(update={"boxes": jittered}), phrase(thing.name, thing.color)
+
+    def seen(instead: str, at: Sequence[int]) -> str:
+        return ", ".join(instead if i in at else right for i in range(thing.count))
+
     if not bad:
-        return _Drawn([whole])
+        return _Drawn(seen("", ()), [whole])
     kinds: list[Fault | None] = [None, None, Fault.OBJECT, Fault.OBJECT]
     kinds += [Fault.COLOR, Fault.COLOR] if thing.color and thing.name in TINTABLE else []
     kinds += [Fault.COUNT, Fault.COUNT] if thing.count > 1 else [Fault.POSITION, Fault.SIZE]
     fault = rng.choice(kinds)
     if fault is None:
-        return _Drawn([], missing=True, correction=correct(thing, None, thing.boxes))
+        everywhere = range(thing.count)
+        return _Drawn(seen(NOTHING, everywhere), missing=True, correction=correct(thing, None, thing.boxes))
     if fault is Fault.COUNT:
         gone = sorted(rng.sample(range(thing.count), rng.randint(1, thing.count - 1)))
         kept = tuple(box for i, box in enumerate(jittered) if i not in gone)
         some = thing.model_copy(update={"count": len(kept), "boxes": kept})
-        return _Drawn([some], fault=fault, correction=correct(thing, fault, [thing.boxes[i] for i in gone]))
+        correction = correct(thing, fault, [thing.boxes[i] for i in gone])
+        return _Drawn(seen(NOTHING, gone), [some], fault=fault, correction=correction)
     if fault in (Fault.POSITION, Fault.SIZE):
         now = _elsewhere(rng, jittered[0], taken) if fault is Fault.POSITION else _scaled(rng, thing.boxes[0])
         if now is not None:
             moved = thing.model_copy(update={"boxes": (now,)})
-            return _Drawn([moved], fault=fault, correction=correct(thing, fault, thing.boxes, now))
+            scaled = f"{right} too {'large' if _area(now) > _area(thing.boxes[0]) else 'small'}"
+            there = NOTHING if fault is Fault.POSITION else scaled
+            return _Drawn(there, [moved], fault=fault, correction=correct(thing, fault, thing.boxes, now))
         fault = Fault.OBJECT
     hit = sorted(rng.sample(range(thing.count), rng.randint(1, thing.count)))
     sound = tuple(box for i, box in enumerate(jittered) if i not in hit)
     kept_ones = [thing.model_copy(update={"count": len(sound), "boxes": sound})] if sound else []
     wrong = tuple(jittered[i] for i in hit)
     correction = correct(thing, fault, [thing.boxes[i] for i in hit])
+    if fault is Fault.OBJECT and rng.random() < 0.5:
+        return _Drawn(seen(SMEAR, hit), kept_ones, spoiled=list(wrong), fault=fault, correction=correction)
     if fault is Fault.COLOR:
         tone = rng.choice([tone for tone in COLORS if tone != thing.color])
         other = thing.model_copy(update={"color": tone, "count": len(wrong), "boxes": wrong})
-        return _Drawn([*kept_ones, other], fault=fault, correction=correction)
-    if rng.random() < 0.5:
-        return _Drawn(kept_ones, spoiled=list(wrong), fault=fault, correction=correction)
-    other = scenes.sample_element(rng, [thing.name], len(wrong))
-    other = other.model_copy(update={"boxes": wrong})
-    return _Drawn([*kept_ones, other], fault=fault, correction=correction)
+    else:
+        other = scenes.sample_element(rng, [thing.name], len(wrong)).model_copy(update={"boxes": wrong})
+    instead = seen(phrase(other.name, other.color), hit)
+    return _Drawn(instead, [*kept_ones, other], fault=fault, correction=correction)
 
 
 def _jitter(rng: random.Random, box: Box) -> Box:

@@ -41,6 +41,6 @@ def lessons(store: Store, teacher: Judge) -> list[Lesson]:
             plan, brief = step.plan or plan, step.brief or brief
             if step.kind in (StepKind.DRAFT, StepKind.REFINE) and plan and brief:
                 picture, at = store.get_image(step.outputs[0]), int(step.settings["plan_step"])
-                look = label(teacher.look([picture])[0], plan, at)
+                look = label(teacher.look([picture])[0], plan, at, picture)
                 found.append(look_lesson(brief.prompt, plan, at, look, picture))
     return found

@@ -39,7 +39,7 @@ IMAGE = 96
 SIDE = 6
 """Image tokens along one side of a picture."""
 TOWER = Recipe(steps=1000, batch=24, lr=1e-3, seed=5, warmup=60, ema=0.995, log_every=20, final_lr=0.2, muon=True)
-RECIPE = Recipe(steps=9000, batch=24, lr=1e-3, seed=6, warmup=60, ema=0.998, stable=True, log_every=20, muon=True)
+RECIPE = Recipe(steps=2400, batch=24, lr=1.5e-3, seed=6, warmup=60, ema=0.995, log_every=30, muon=True)
 SPECIAL = ("<pad>", "<bos>", "<fake_token_around_image>", "<global-img>", "<image>", END)
 
 
@@ -323,16 +323,17 @@ class Lessons:
     def __init__(self, recipe: Recipe, reading: Reading, tokens: PreTrainedTokenizerFast, touch: Touch) -> None:
         self.recipe, self.tokens, self.touch = recipe, tokens, touch
         self.module: Any = reading
-        said = ("present", "missing", "wrong", "not", "accept", "refine", "redraw", *(fault.value for fault in Fault))
+        said = ["present", "missing", "wrong", "not", "accept", "refine", "redraw", *(fault.value for fault in Fault)]
+        said += [*NAMES, *TONES, *(f" {name}" for name in NAMES), faults.NOTHING, *scenes.BACKGROUNDS]
         self.telling = torch.tensor([tokens.encode(word, add_special_tokens=False)[0] for word in said])
         self.kept: list[Lesson] = []
         """Lessons from states that the painter really made (the closed loop), mixed in when there are any."""
         self.kept_share = 0.3
 
     def lessons(self, step: int) -> list[Lesson]:
-        """Every other batch plans, twice as many as the others look at: text alone is cheap."""
+        """Every third batch plans, twice as many as the others look at: text alone is cheap."""
         rng = random.Random(f"vlm/{self.recipe.seed}/{step}")
-        if step % 2 == 0:
+        if step % 3 == 0:
             return [plan_lesson(rng) for _ in range(2 * self.recipe.batch)]
         some = int(self.kept_share * self.recipe.batch) if self.kept else 0
         states = [faults.sample(rng) for _ in range(self.recipe.batch - some)]
@@ -367,7 +368,7 @@ class Lessons:
                 seen = [i for i, drawn in enumerate(known) if drawn]
                 if seen:
                     extra = sight_loss(self.module.eyes, features[seen], [known[i] for i in seen])
-                    figures["sight"] = 2 * float(extra.detach())
+                    figures["sight"] = 1.5 * float(extra.detach())
             hidden = model.model.text_model(
                 inputs_embeds=embedded, attention_mask=(ids != pad).long()
             ).last_hidden_state
@@ -376,7 +377,7 @@ class Lessons:
         answers = labels[:, 1:][wanted]
         weight = torch.where(torch.isin(answers, self.telling), TELLING, 1.0) if looking else torch.ones(len(answers))
         loss = (F.cross_entropy(logits.float(), answers, reduction="none") * weight).sum() / weight.sum()
-        figures["look" if looking else "plan"] = 2 * loss.item()
+        figures |= {"look": 1.5 * loss.item()} if looking else {"plan": 3 * loss.item()}
         return loss + 0.4 * extra, figures
 
     def _row(self, lesson: Lesson) -> tuple[list[int], int]:
