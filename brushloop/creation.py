@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from brushloop.canvas import SCHEMA_VERSION, Brief, Critique, Digest, Frame, Noun, Plan, Step, StepKind, StopReason
 from brushloop.errors import CorruptObjectError, InputError, VersionError
 from brushloop.files import write_atomically
+from brushloop.pictures import open_picture
 from brushloop.record import version_of
 from brushloop.store import CreationId, Store
 
@@ -181,17 +182,8 @@ def read_recipe(path: str | os.PathLike[str]) -> Recipe:
         InputError: no such file, not a PNG, or no recipe in it.
         VersionError: a later version of brushloop exported it.
     """
-    from PIL import Image, PngImagePlugin
-
-    try:
-        with Image.open(path, formats=["PNG"]) as image:
-            assert isinstance(image, PngImagePlugin.PngImageFile)
-            text = image.text.get(RECIPE_KEY)
-    except FileNotFoundError:
-        raise InputError(f"there is no picture at {path}") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        raise InputError(f"{path} is not a whole PNG picture") from None
-    if text is None:
+    text = open_picture(path, ("PNG",)).info.get(RECIPE_KEY)
+    if not isinstance(text, str):
         raise InputError(f"{path} carries no brushloop recipe: export it with brushloop, unchanged since")
     version = version_of(text)
     if version is not None and version > SCHEMA_VERSION:

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from brushloop.canvas import SCHEMA_VERSION, Frame, Step
 from brushloop.errors import CorruptObjectError, InputError, VersionError
+from brushloop.pictures import check_size, decode
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -83,15 +84,28 @@ def frames_of(step: Step) -> Iterator[Frame]:
 
 
 def plain(image: Image) -> Image:
-    """A copy that holds nothing but pixels, upright: grey, RGB or RGBA (other modes become one of the last two)."""
-    from PIL import ImageOps
+    """A copy that holds nothing but pixels, upright: grey, RGB or RGBA (other modes become one of the last two).
 
-    image = ImageOps.exif_transpose(image)
+    Raises:
+        InputError: it is larger than the store would read again.
+    """
+    check_size(image.size, "the picture")
+    image = _upright(image)
     clear = image.has_transparency_data
     if image.mode not in ("L", "RGB", "RGBA") or (clear and image.mode != "RGBA"):
         image = image.convert("RGBA" if clear else "RGB")
     image.info = {}  # a colour profile or comment would travel into the PNG and change its hash
     return image
+
+
+def _upright(image: Image) -> Image:
+    """As a camera held it; damaged notes of the camera are passed over."""
+    from PIL import ImageOps
+
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:
+        return image.copy()
 
 
 def png_from(image: Image) -> bytes:
@@ -107,14 +121,10 @@ def read_png(data: bytes, what: str) -> Image:
     Raises:
         CorruptObjectError: it is not a whole PNG.
     """
-    from PIL import Image
-
     try:
-        image = Image.open(io.BytesIO(data), formats=["PNG"])
-        image.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        return decode(data, what, ("PNG",))
+    except InputError as error:
         raise CorruptObjectError(f"{what} is not a whole PNG; restore it from a backup or paint again") from error
-    return image
 
 
 def _exact(value: Any) -> Any:

@@ -13,11 +13,10 @@ from pydantic import ValidationError
 from brushloop.canvas import Correction, Critique, Plan
 from brushloop.creation import Creation, Recipe, read_recipe
 from brushloop.errors import InputError, MissingObjectError, SizeError, UnknownCreationError
+from brushloop.pictures import open_picture
 from brushloop.store import Store
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from brushloop.agent.human import Edit
 
 
@@ -96,9 +95,9 @@ def edit_from(path: Path | None) -> Edit:
     if path is None:
         return None
     try:
-        return _noun_from(path.read_bytes()) if path.suffix.lower() == ".json" else _picture_from(path)
-    except OSError as error:  # Pillow's for what is no picture is one, too
-        raise InputError(f"cannot read {path}: {error.strerror or 'it is no whole picture'}") from error
+        return _noun_from(path.read_bytes()) if path.suffix.lower() == ".json" else open_picture(path).convert("RGB")
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
     except ValidationError as error:
         fault = error.errors()[0]
         where = ".".join(map(str, fault["loc"])) or "it"
@@ -113,16 +112,6 @@ def _noun_from(data: bytes) -> Plan | Critique | Correction:
         if isinstance(value, dict) and key in value:
             return noun.model_validate_json(data)
     raise ValueError("it holds neither a plan (elements, steps), a critique (verdict) nor a correction (edit)")
-
-
-def _picture_from(path: Path) -> Image:
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except Image.DecompressionBombError as error:
-        raise ValueError(str(error)) from error
 
 
 def size_from(text: str | None) -> tuple[int, int] | None:
