@@ -25,7 +25,7 @@ from brushloop.agent.console import clean, progress
 from brushloop.creation import read_recipe
 
 PROMPT = "a cat and a red ball on a beach"
-COMMANDS = ("paint", "resume", "fork", "show", "steps", "replay", "verify", "export", "models", "list")
+COMMANDS = ("paint", "edit", "resume", "fork", "show", "steps", "replay", "verify", "export", "models", "list")
 WORLD = ("objects", "colors", "backgrounds", "styles", "relations", "sizes")
 
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from brushloop.agent import looking, making
+from brushloop.agent import looking, making, serving
 from brushloop.agent.console import failure
 from brushloop.errors import BrushloopError, InputError, Interrupted
 
@@ -43,10 +43,11 @@ def _top(
 
 
 for _command in (
-    making.paint, making.resume, making.fork,
+    making.paint, making.edit, making.resume, making.fork,
     looking.show, looking.steps, looking.replay, looking.verify, looking.export, looking.list_, looking.models,
+    serving.serve_vlm,
 ):  # fmt: skip
-    app.command(_command.__name__.rstrip("_"))(_command)
+    app.command(_command.__name__.rstrip("_").replace("_", "-"))(_command)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

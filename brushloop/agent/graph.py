@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from langgraph.graph import END, START, StateGraph
 
@@ -29,6 +29,13 @@ def build(checkpointer: BaseCheckpointSaver[str] | None = None) -> Graph:
     for name in NODES:
         graph.add_node(name, getattr(nodes, name))
     graph.add_edge(START, "plan")
+    graph.add_edge("finish", END)
+    add_loop(graph)
+    return graph.compile(checkpointer=checkpointer, name="brushloop")
+
+
+def add_loop(graph: StateGraph[Any, Any, Any, Any]) -> None:
+    """The edges between plan and finish, as they are in every graph that holds the loop."""
     graph.add_conditional_edges("plan", route, {Move.DRAFT: "draft", Move.REFLECT: "reflect", Move.FINISH: "finish"})
     graph.add_conditional_edges("draft", route, {Move.REFLECT: "reflect", Move.FINISH: "finish"})
     graph.add_conditional_edges(
@@ -37,5 +44,3 @@ def build(checkpointer: BaseCheckpointSaver[str] | None = None) -> Graph:
         {Move.DRAW: "draft", Move.REFINE: "refine", Move.REPLAN: "plan", Move.FINISH: "finish"},
     )
     graph.add_conditional_edges("refine", route, {Move.REFLECT: "reflect", Move.FINISH: "finish"})
-    graph.add_edge("finish", END)
-    return graph.compile(checkpointer=checkpointer, name="brushloop")

@@ -1,4 +1,4 @@
-"""The commands that make something: paint, resume and fork."""
+"""The commands that make something: paint, edit, resume and fork."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 Out = Annotated[Path | None, typer.Option("--out", help="Also write the picture to this PNG, with its recipe.")]
 Painter = Annotated[str | None, typer.Option(help="Painter: embedded, or flux:<folder>.")]
-VLM = Annotated[str | None, typer.Option("--vlm", help="Vision-language model: embedded, or hf:<folder>.")]
+VLM = Annotated[
+    str | None,
+    typer.Option("--vlm", help="Vision-language model: embedded, hf:<folder or id>, or openai:<url>#<model>."),
+]
 Pause = Annotated[
     list[str] | None, typer.Option("--pause", help="Wait for a person, for example before:refine. May be repeated.")
 ]
@@ -57,6 +60,38 @@ def paint(
     studio = _studio(painter, vlm)
     with progress() as tell:
         made = studio.paint(prompt, seed, shape, limits, id=id, on_event=tell, pause=pause or ())
+    _made(made, out, as_json)
+
+
+def edit(
+    picture: Annotated[Path, typer.Argument(help="A PNG, JPEG, WebP, GIF, BMP or TIFF.", metavar="PICTURE")],
+    instruction: Annotated[str, typer.Argument(help="What is to be seen afterwards.", metavar="INSTRUCTION")],
+    mask: Annotated[
+        Path | None, typer.Option(help="A picture of the same size: only where it is white or clear may change.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="The same picture, instruction and seed give the same steps.")] = 0,
+    budget: Limits = None,
+    rounds: Rounds = None,
+    seconds: Seconds = None,
+    tokens: Tokens = None,
+    pixels: Pixels = None,
+    painter: Painter = None,
+    vlm: VLM = None,
+    id: Annotated[str | None, typer.Option(help="Name of the creation; by default date and time.")] = None,
+    pause: Pause = None,
+    out: Out = None,
+    as_json: Json = False,
+) -> None:
+    """Work on a picture, scaled to fit the painter's size, until what the instruction says is seen in it."""
+    from brushloop.agent.given import picture_at
+    from brushloop.agent.names import budget_from, png_to
+
+    png_to(out)
+    limits = budget_from(budget, rounds=rounds, seconds=seconds, tokens=tokens, pixels=pixels)
+    given, area = picture_at(picture), picture_at(mask) if mask else None
+    studio = _studio(painter, vlm)
+    with progress() as tell:
+        made = studio.edit(given, instruction, area, seed, limits, id=id, on_event=tell, pause=pause or ())
     _made(made, out, as_json)
 
 

@@ -36,6 +36,8 @@ class Options(TypedDict, total=False):
     """Where to wait for a person: `("before:refine", "after:reflect")`; see `Studio.answer`."""
     cancel: Cancel | None
     """Asked often: once it returns true, the run ends and the best picture so far is returned."""
+    interrupt: Cancel | None
+    """Asked between nodes: once it returns true, the run waits for a person, as after a pause."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def carry_out(graph: Graph, state: State, context: Context, options: Options, af
     pause = Pause.at(options.get("pause", ()))
 
     def work(tell: OnEvent) -> None:
-        run(graph, state, replace(context, tell=tell, cancelled=cancelled), pause, afresh)
+        run(graph, state, replace(context, tell=tell, cancelled=cancelled), pause, afresh, options.get("interrupt"))
 
     def cancelled() -> bool:
         return stop.is_set() or (cancel is not None and cancel())
@@ -89,7 +91,9 @@ def carry_out(graph: Graph, state: State, context: Context, options: Options, af
         raise Interrupted(f"stopped; what was made is kept: brushloop resume {state['id']}") from None
 
 
-def run(graph: Graph, state: State, context: Context, pause: Pause, afresh: bool) -> None:
+def run(
+    graph: Graph, state: State, context: Context, pause: Pause, afresh: bool, interrupt: Cancel | None = None
+) -> None:
     """Run from `state` until the creation is finished or paused.
 
     The chain is the truth: where the checkpoint says anything else than `state` (it may be behind by a
@@ -99,16 +103,21 @@ def run(graph: Graph, state: State, context: Context, pause: Pause, afresh: bool
     config: RunnableConfig = {"configurable": {"thread_id": state["id"]}, "recursion_limit": MAX_NODES}
     with errors_told(context.store.url):
         waiting = _enter(graph, config, state)
-        if not (afresh and waiting in pause.before):
+        wished = interrupt or (lambda: False)
+        while waiting and not (afresh and (waiting in pause.before or wished())):
+            before, after = (pause.before, pause.after) if interrupt is None else ((), NODES)  # then node by node
+            last = waiting
             graph.invoke(
                 None,
                 config,
                 context=context,
                 durability="sync",
-                interrupt_before=list(pause.before),
-                interrupt_after=list(pause.after),
+                interrupt_before=list(before),
+                interrupt_after=list(after),
             )
-            waiting = _waiting(graph, config)
+            waiting, afresh = _waiting(graph, config), True
+            if interrupt is None or last in pause.after:
+                break
         if waiting:
             context.tell(PausedEvent(type="paused", id=state["id"], next=waiting))
         elif graph.checkpointer and not isinstance(graph.checkpointer, bool):

@@ -9,7 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, TypedDict
 
-from brushloop.canvas import SCHEMA_VERSION, Brief, Critique, Frame, Noun, Plan, Step, StepKind, StopReason, Verdict
+from brushloop.canvas import (
+    SCHEMA_VERSION,
+    Brief,
+    Critique,
+    Frame,
+    Noun,
+    Plan,
+    Step,
+    StepKind,
+    StopReason,
+    Task,
+    Verdict,
+)  # fmt: skip
 from brushloop.critic.judgement import carry
 from brushloop.errors import CorruptObjectError
 
@@ -92,16 +104,17 @@ class State(TypedDict):
 
 
 def begin(id: str, digest: str, step: Step) -> State:
-    """The state after the root of a chain.
+    """The state after the root of a chain. An edit begins with the picture given, and judges it by the whole plan.
 
     Raises:
         CorruptObjectError: it is not a brief.
     """
     if step.kind is not StepKind.BRIEF or step.brief is None:
         raise CorruptObjectError(f"creation {id} does not begin with a brief: step {digest} is a {step.kind} step")
+    given, at = (step.outputs[-1], LAST) if step.brief.task is Task.EDIT and step.outputs else (None, 0)
     return State(
-        version=SCHEMA_VERSION, id=id, head=digest, phase="briefed", brief=step.brief, plan=None, at=0,
-        base=None, canvas=None, best=None, retry=False, stale=0, redraws=0, replans=0, painted=0,
+        version=SCHEMA_VERSION, id=id, head=digest, phase="briefed", brief=step.brief, plan=None, at=at,
+        base=None, canvas=given, best=None, retry=False, stale=0, redraws=0, replans=0, painted=0,
         spent=Spent(), stop=None,
     )  # fmt: skip
 
@@ -165,7 +178,8 @@ def _planned(state: State, step: Step) -> State:
     canvas = shown(state)
     if canvas is None:
         return {**state, "phase": "planned", "at": 0, "stale": 0}
-    return _onto({**state, "phase": "painted", "at": at, "base": None}, canvas)
+    base = canvas if state["brief"].task is Task.EDIT else None  # what a redraw begins from: never nothing in an edit
+    return _onto({**state, "phase": "painted", "at": at, "base": base}, canvas)
 
 
 def _painted(state: State, step: Step) -> State:

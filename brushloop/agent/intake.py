@@ -1,0 +1,166 @@
+"""What is written down before anything is painted: a brief, a fork, a person's answer, a taken-back ending.
+
+Each of these leaves a creation whose head says all that a run needs. So the run can begin at once, later, or in
+another process: whoever accepts work records it first.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from brushloop.agent.briefs import brief_from
+from brushloop.agent.given import fitted, fitted_mask
+from brushloop.agent.human import human_step
+from brushloop.agent.routing import nothing_left
+from brushloop.agent.state import State, advance, replay
+from brushloop.canvas import Brief, Budget, ConditionUnit, Step, StepKind, StopReason, Task, UnitImage
+from brushloop.creation import Creation
+from brushloop.errors import InputError, UnknownCreationError
+from brushloop.painter.base import Painter
+from brushloop.planner.planner import Planner
+from brushloop.store import Store
+from brushloop.vlm import VLM
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from brushloop.agent.human import Edit
+
+Limits = Budget | Mapping[str, float]
+
+
+class Intake:
+    """The recording half of a studio. What cannot be done is refused here, before anything is recorded."""
+
+    def __init__(self, painter: str | Painter, vlm: str | VLM, home: str | os.PathLike[str] | None) -> None:
+        self._painter, self._vlm = painter, vlm
+        self.store = Store(home)
+
+    @property
+    def painter(self) -> Painter:
+        """The painter, loaded."""
+        raise NotImplementedError
+
+    @property
+    def vlm(self) -> VLM:
+        """The vision-language model, loaded."""
+        raise NotImplementedError
+
+    def begin(
+        self,
+        prompt: str,
+        seed: int = 0,
+        size: tuple[int, int] | None = None,
+        budget: Limits | None = None,
+        *,
+        id: str | None = None,
+    ) -> Creation:
+        """Record a creation that is to be painted; the arguments are those of `Studio.paint`."""
+        brief = brief_from(prompt, seed, size, budget)
+        self._check(brief)
+        return self._new(self._brief_step(brief), id)
+
+    def begin_edit(
+        self,
+        picture: Image,
+        instruction: str,
+        mask: Image | None = None,
+        seed: int = 0,
+        budget: Limits | None = None,
+        *,
+        id: str | None = None,
+    ) -> Creation:
+        """Record a creation that begins with a picture; the arguments are those of `Studio.edit`."""
+        brief = brief_from(instruction, seed, budget=budget)
+        self._check(brief)
+        canvas = self.store.put_image(fitted(picture, self.painter.size))
+        area = self.store.put_image(fitted_mask(mask, picture, self.painter.size)) if mask else None
+        unit = ConditionUnit(text=brief.prompt, images=(UnitImage(image=canvas, mask=area),))
+        brief = brief.model_copy(update={"task": Task.EDIT, "units": (unit,)})
+        return self._new(self._brief_step(brief).model_copy(update={"outputs": (canvas,)}), id)
+
+    def branch(
+        self,
+        name: str,
+        prompt: str | None = None,
+        seed: int | None = None,
+        edit: Edit = None,
+        budget: Limits | None = None,
+        *,
+        id: str | None = None,
+    ) -> Creation:
+        """Record a fork; the arguments are those of `Studio.fork`."""
+        _, digest = self.store.resolve(name)
+        state = self._state("fork", digest)
+        old = state["brief"]
+        if seed is None:
+            seed = old.seed if prompt or edit is not None or budget else old.seed + 1
+        brief = brief_from(old.prompt if prompt is None else prompt, seed, old.size, budget, like=old)
+        self._check(brief)
+        root = self._brief_step(brief, parent=digest)
+        if edit is not None:
+            forked = advance(state, self.store.put_step(root), root)
+            root = self._human_step(forked, edit)
+        elif nothing_left(advance(state, digest, root)):  # then a new seed has something to paint only if told so
+            root = root.model_copy(update={"settings": {**root.settings, "again": True}})
+        return self._new(root, id)
+
+    def say(self, name: str, edit: Edit = None) -> Creation:
+        """Record a person's answer as a `human` step; None approves.
+
+        Raises:
+            InputError: the creation is finished, or the answer does not fit it.
+        """
+        id = self._id(name)
+        state = self._state(id, self.store.head(id))
+        if state["phase"] == "finished":
+            raise InputError(f"creation {id} is finished: fork it to go on from there")
+        self.store.set_head(id, self.store.put_step(self._human_step(state, edit)))
+        return self.open(id)
+
+    def reopen(self, name: str | None = None) -> Creation:
+        """Take back the ending of a cancelled creation; any other is returned as it is. By default the newest."""
+        id = self._id(name)
+        creation = self.open(id)
+        parent = creation.steps[-1].parent
+        if creation.stop_reason is not StopReason.CANCELLED or parent is None:
+            return creation
+        self.store.set_head(id, parent)
+        return self.open(id)
+
+    def open(self, name: str) -> Creation:
+        """A creation by its id, a step by its hash, or a unique prefix of either."""
+        return Creation.open(self.store, name)
+
+    # Inside
+
+    def _new(self, root: Step, id: str | None) -> Creation:
+        return self.open(self.store.create(self.store.put_step(root), id))
+
+    def _check(self, brief: Brief) -> None:
+        """Everything that can be refused before anything is recorded."""
+        self.painter.check_size(brief.size or self.painter.size)
+        Planner(self.vlm).check(brief.prompt)
+
+    def _state(self, id: str, digest: str) -> State:
+        return replay(id, self.store.chain(digest), self.store.measurements)
+
+    def _id(self, name: str | None) -> str:
+        if name is not None:
+            return self.store.resolve(name)[0]
+        heads = self.store.heads()
+        if not heads:
+            raise UnknownCreationError(f"there is no creation in {self.store.url} yet: paint one first")
+        return heads[0].id
+
+    def _brief_step(self, brief: Brief, parent: str | None = None) -> Step:
+        names: dict[str, str | int | float | bool] = {
+            "painter": self._painter if isinstance(self._painter, str) else self._painter.ref.id,
+            "vlm": self._vlm if isinstance(self._vlm, str) else self._vlm.ref.id,
+        }
+        return Step(kind=StepKind.BRIEF, parent=parent, brief=brief, text=brief.prompt, settings=names)
+
+    def _human_step(self, state: State, edit: Edit) -> Step:
+        return human_step(state, edit, self.store, state["brief"].size or self.painter.size)
