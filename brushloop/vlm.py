@@ -1,13 +1,14 @@
 """The seam to vision-language models: one method, asked with text, pictures and a JSON schema.
 
-`open_vlm("embedded")` gives the small model that ships with the package. Backends are names like
-`embedded` or `hf:<folder or hub id>`.
+`open_vlm("embedded")` gives the small model that ships with the package. Other backends are named
+`hf:<folder or hub id>` (transformers) and `openai:<base url>#<model>` (a server, such as vLLM's).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 N = TypeVar("N", bound=BaseModel)
+
+LONGEST = 65_536
+"""Longest reply that is read, in characters. A plan of 64 elements and steps takes less than a third of it."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,8 @@ class Question:
     max_tokens: int = 1024
     seed: int = 0
     temperature: float = 0.0
+    instructions: str = ""
+    """What a model must know that was not trained on these questions. The same for every question of a kind."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,12 @@ class Reply:
     tokens: tuple[Token, ...] = ()
     tokens_in: int = 0
     tokens_out: int = 0
+    tokens_cached: int = 0
+    """Of `tokens_in`: those a server took from its prefix cache, as far as it tells."""
+    cut: bool = False
+    """Whether the token limit ended it before the JSON was whole."""
+    refusal: str = ""
+    """Why the model does not want to answer, if it says so."""
 
 
 class VLM(Protocol):
@@ -81,6 +93,17 @@ class Answer(Generic[N]):
         """Tokens read and written, over all replies."""
         return sum(reply.tokens_in + reply.tokens_out for reply in self.replies)
 
+    @property
+    def usage(self) -> dict[str, int]:
+        """What it cost: tokens in all, read, read from a cache, written, and how often the model was asked."""
+        return {
+            "tokens": self.tokens,
+            "tokens_in": sum(reply.tokens_in for reply in self.replies),
+            "tokens_cached": sum(reply.tokens_cached for reply in self.replies),
+            "tokens_out": sum(reply.tokens_out for reply in self.replies),
+            "replies": len(self.replies),
+        }
+
 
 def ask(vlm: VLM, question: Question, noun: type[N]) -> Answer[N]:
     """Ask, read the reply as `noun`, and repair once if it does not fit.
@@ -90,43 +113,79 @@ def ask(vlm: VLM, question: Question, noun: type[N]) -> Answer[N]:
     """
     first = vlm.ask(question)
     try:
-        return Answer(noun.model_validate_json(first.text), (first,))
-    except ValidationError as error:
-        fault = _first_fault(error)
-    again = Question(
-        text=f"{question.text}\nYour last reply did not fit the schema ({fault}). Answer again, JSON only.",
-        schema=question.schema,
-        images=question.images,
-        max_tokens=question.max_tokens,
-        seed=question.seed + 1,
-        temperature=question.temperature,
-    )
-    second = vlm.ask(again)
+        return Answer(_read(first, noun), (first,))
+    except _Misfit as misfit:
+        text = f"{question.text}\nYour last reply did not fit the schema ({misfit}). Answer again, JSON only."
+    second = vlm.ask(replace(question, text=text, seed=question.seed + 1))
     try:
-        return Answer(noun.model_validate_json(second.text), (first, second))
-    except ValidationError as error:
+        return Answer(_read(second, noun), (first, second))
+    except _Misfit as misfit:
         raise ReplyError(
-            f"{vlm.ref.id} answered twice with something that is not a {noun.__name__}: {_first_fault(error)}; "
+            f"{vlm.ref.id} answered twice with something that is not a {noun.__name__}: {misfit}; "
             "try another model or seed"
-        ) from error
+        ) from misfit
+
+
+class _Misfit(Exception):
+    """A reply that is no such noun; says why in a few printable words."""
+
+
+def _read(reply: Reply, noun: type[N]) -> N:
+    if reply.refusal:
+        raise _Misfit(f"the model refuses: {_few(reply.refusal)}")
+    if not reply.text.strip():
+        raise _Misfit("the reply is empty")
+    if len(reply.text) > LONGEST:
+        raise _Misfit(f"the reply has {len(reply.text)} characters, more than {LONGEST}")
+    if reply.cut:
+        raise _Misfit(f"the reply is not finished within {reply.tokens_out} tokens")
+    try:
+        return noun.model_validate_json(_bare(reply.text).encode())
+    except UnicodeEncodeError:
+        raise _Misfit("the reply is not valid Unicode") from None
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    where = ".".join(str(part) for part in fault["loc"]) or "the reply"
+    raise _Misfit(f"{_few(where)}: {_few(fault['msg'])}")
+
+
+def _bare(text: str) -> str:
+    """The JSON of a reply that came in a fenced block, as models like to write it; any other text as it is."""
+    text = text.strip()
+    if text.startswith("```") and text.endswith("```") and "\n" in text:
+        return text[text.index("\n") : -3]
+    return text
+
+
+def _few(text: str) -> str:
+    """The beginning of what a model or a library said, on one line, printable, and Unicode."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text[:400]).split())[:200]
 
 
 def open_vlm(name: str) -> VLM:
-    """Open a vision-language model by name: `embedded`, or `hf:<folder>` in the embedded model's own format.
+    """Open a vision-language model by name.
+
+    `embedded`; `hf:<folder or hub id>`, any model that transformers can load as image-text-to-text, or one in
+    the embedded model's own format; `openai:<base url>#<model>`, a server.
 
     Raises:
-        BackendError: no such backend.
+        BackendError: no such backend, or its package is not installed.
         WeightsError: the folder is missing or damaged.
+        ServerError: no server answers there, or it does not have that model.
     """
     kind, _, where = name.partition(":")
-    if kind in ("embedded", "hf"):
+    if name == "embedded" or (kind == "hf" and where and (Path(where).expanduser() / "world.json").is_file()):
         from brushloop.vlm_embedded import EmbeddedVLM
 
         return EmbeddedVLM(where or None)
-    raise BackendError(f"unknown VLM backend {name!r}: use 'embedded' or 'hf:<folder>'")
+    if kind == "hf" and where:
+        from brushloop.vlm_hf import HubVLM
 
+        return HubVLM(where)
+    if kind == "openai" and where:
+        from brushloop.vlm_openai import ServedVLM
 
-def _first_fault(error: ValidationError) -> str:
-    fault = error.errors()[0]
-    where = ".".join(str(part) for part in fault["loc"]) or "the reply"
-    return f"{where}: {fault['msg']}"
+        return ServedVLM(where)
+    raise BackendError(
+        f"unknown VLM backend {name!r}: use 'embedded', 'hf:<folder or hub id>' or 'openai:<base url>#<model>'"
+    )

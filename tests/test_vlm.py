@@ -10,7 +10,7 @@ from PIL import Image
 
 from brushloop.critic.prompt import Look
 from brushloop.errors import ReplyError, WeightsError
-from brushloop.vlm import Question
+from brushloop.vlm import Question, ask
 from brushloop.vlm_embedded import IMAGE_TOKENS, EmbeddedVLM, conversation
 
 
@@ -47,13 +47,13 @@ def test_a_reply_always_fits_the_schema(folder: Path, seed: int) -> None:
 
 
 def test_the_same_question_gets_the_same_reply(folder: Path) -> None:
-    ask = Question("plan: a cat", schema(3), seed=1, temperature=1.0)
-    assert EmbeddedVLM(str(folder)).ask(ask).text == EmbeddedVLM(str(folder)).ask(ask).text
+    question = Question("plan: a cat", schema(3), seed=1, temperature=1.0)
+    assert EmbeddedVLM(str(folder)).ask(question).text == EmbeddedVLM(str(folder)).ask(question).text
 
 
 def test_a_reply_cut_off_by_the_token_limit_is_an_error(folder: Path) -> None:
     with pytest.raises(ReplyError, match="within 3 tokens"):
-        EmbeddedVLM(str(folder)).ask(Question("plan: a cat", schema(4), max_tokens=3))
+        ask(EmbeddedVLM(str(folder)), Question("plan: a cat", schema(4), max_tokens=3), Look)
 
 
 def test_the_processor_writes_what_the_model_was_trained_on(folder: Path) -> None:

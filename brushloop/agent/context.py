@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from brushloop.agent.events import OnEvent
+from brushloop.agent.patience import patience
 from brushloop.critic.critic import Critic
 from brushloop.painter.base import Painter
 from brushloop.planner.planner import Planner
@@ -45,6 +46,8 @@ class Context:
     effort: Effort = field(default_factory=Effort)
     clock: Callable[[], float] = time.monotonic
     """Seconds, for the budget and for measurements."""
+    patience: float = field(default_factory=patience)
+    """Seconds that a model server which has gone away is waited for."""
     cancelled: Callable[[], bool] = lambda: False
     """Asked between nodes and after every denoising step."""
     tell: OnEvent = lambda event: None

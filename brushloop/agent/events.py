@@ -26,6 +26,14 @@ class DenoiseEvent(TypedDict):
     total: int
 
 
+class WaitEvent(TypedDict):
+    """A model server is away: it is asked again in `seconds`."""
+
+    type: Literal["wait"]
+    seconds: float
+    why: str
+
+
 class PausedEvent(TypedDict):
     """The run waits for a person before `next`: see `Studio.answer`."""
 
@@ -41,5 +49,5 @@ class DoneEvent(TypedDict):
     creation: dict[str, Any]
 
 
-Event = StepEvent | DenoiseEvent | PausedEvent | DoneEvent
+Event = StepEvent | DenoiseEvent | WaitEvent | PausedEvent | DoneEvent
 OnEvent = Callable[[Event], None]

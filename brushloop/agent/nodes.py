@@ -7,6 +7,8 @@ under the same hash, and nothing is recorded twice.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from langgraph.runtime import Runtime
@@ -15,10 +17,12 @@ from brushloop.agent import words
 from brushloop.agent.context import Context
 from brushloop.agent.events import DenoiseEvent, Event, StepEvent
 from brushloop.agent.paste import paste_back
+from brushloop.agent.patience import GivenUp, patiently
 from brushloop.agent.routing import accepted, moves_on, stop_reason
 from brushloop.agent.state import State, advance, shown
 from brushloop.canvas import EditType, Frame, Step, StepKind, StopReason
 from brushloop.painter.base import PaintRequest
+from brushloop.vlm import Answer, N
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -30,11 +34,14 @@ Update = dict[str, Any]
 
 def plan(state: State, runtime: Runtime[Context]) -> Update:
     """Plan; or plan again, knowing what was wrong with the picture that the last plan led to."""
-    context, start = runtime.context, runtime.context.clock()
-    if state["plan"] and state["best"]:
-        answer = context.planner.replan(state["brief"], state["plan"], state["best"].critique, state["at"])
-    else:
-        answer = context.planner.plan(state["brief"])
+    context, start, old, best = runtime.context, runtime.context.clock(), state["plan"], state["best"]
+    ask = partial(context.planner.plan, state["brief"])
+    if old and best:
+        ask = partial(context.planner.replan, state["brief"], old, best.critique, state["at"])
+    try:
+        answer = _asked(runtime, ask)
+    except GivenUp:
+        return {"stop": StopReason.CANCELLED}
     step = Step(
         kind=StepKind.PLAN,
         parent=state["head"],
@@ -42,7 +49,7 @@ def plan(state: State, runtime: Runtime[Context]) -> Update:
         text=words.of_plan(answer.value),
         model=context.planner.ref,
     )
-    return _record(state, runtime, step, start, answer.tokens)
+    return _record(state, runtime, step, start, answer.usage)
 
 
 def draft(state: State, runtime: Runtime[Context]) -> Update:
@@ -108,7 +115,11 @@ def reflect(state: State, runtime: Runtime[Context]) -> Update:
     """Look at the picture painted last, and judge it against the plan so far."""
     context, start, plan, canvas = runtime.context, runtime.context.clock(), state["plan"], state["canvas"]
     assert plan is not None and canvas is not None
-    answer = context.critic.reflect(state["brief"], plan, state["at"], context.store.get_image(canvas))
+    picture = context.store.get_image(canvas)
+    try:
+        answer = _asked(runtime, partial(context.critic.reflect, state["brief"], plan, state["at"], picture))
+    except GivenUp:
+        return {"stop": StopReason.CANCELLED}
     step = Step(
         kind=StepKind.REFLECT,
         parent=state["head"],
@@ -118,7 +129,7 @@ def reflect(state: State, runtime: Runtime[Context]) -> Update:
         model=context.critic.ref,
         settings={"plan_step": state["at"]},
     )
-    return _record(state, runtime, step, start, answer.tokens)
+    return _record(state, runtime, step, start, answer.usage)
 
 
 def finish(state: State, runtime: Runtime[Context]) -> Update:
@@ -171,16 +182,25 @@ def _paint(state: State, runtime: Runtime[Context], step: Step, request: PaintRe
     return _record(state, runtime, step, start)
 
 
-def _record(state: State, runtime: Runtime[Context], step: Step, start: float, tokens: int = 0) -> Update:
+def _asked(runtime: Runtime[Context], ask: Callable[[], Answer[N]]) -> Answer[N]:
+    """Ask a model; wait for its server if that has gone away."""
+    context = runtime.context
+    return patiently(ask, context.patience, partial(_tell, runtime), context.cancelled)
+
+
+def _record(
+    state: State, runtime: Runtime[Context], step: Step, start: float, usage: Mapping[str, int] | None = None
+) -> Update:
     """Write a step, then what it cost, then the head: whoever sees the head can read all of it."""
     context = runtime.context
     seconds = round(context.clock() - start, 6)
     digest = context.store.put_step(step)
-    context.store.measure(digest, seconds=seconds, tokens=tokens)
+    cost = {"tokens": 0, **(usage or {})}
+    context.store.measure(digest, seconds=seconds, **cost)
     context.store.set_head(state["id"], digest)
     image = step.outputs[-1].hash if step.outputs else None
     _tell(runtime, StepEvent(type="step", hash=digest, kind=step.kind.value, text=step.text, image=image))
-    after = advance(state, digest, step, tokens, seconds)
+    after = advance(state, digest, step, cost["tokens"], seconds)
     if context.cancelled() and step.kind is not StepKind.FINISH:
         after["stop"] = StopReason.CANCELLED
     return {key: value for key, value in after.items() if value != state.get(key)}

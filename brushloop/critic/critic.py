@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from brushloop.canvas import Brief, Critique, Finding, ModelRef, Plan, Status
 from brushloop.critic.closeups import contact_sheet
 from brushloop.critic.judgement import complete
-from brushloop.critic.prompt import Look, look_schema, look_text
+from brushloop.critic.prompt import Look, instructions, look_schema, look_text
 from brushloop.critic.sureness import sureness
 from brushloop.vlm import VLM, Answer, Question, ask
 
@@ -37,7 +37,7 @@ class Critic:
         """
         sheet = contact_sheet(image, plan, step)
         pictures = (image, sheet) if sheet else (image,)
-        question = Question(look_text(brief.prompt, plan, step), look_schema(), pictures)
+        question = Question(look_text(brief.prompt, plan, step), look_schema(), pictures, instructions=instructions())
         answer = ask(self.vlm, question, Look)
         look = answer.value
         findings = []

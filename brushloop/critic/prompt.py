@@ -1,11 +1,14 @@
 """What the critic asks a vision-language model, word for word, and the shape of the reply.
 
-The embedded model is trained on exactly these texts.
+The embedded model is trained on exactly these texts. Other models are told what they mean, and what the close-ups
+show, by `instructions.v1.md`, which comes before the question. A text with a version is never changed: a better one
+gets the next number.
 """
 
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -29,6 +32,12 @@ class Look(Noun):
     findings: tuple[Seen, ...]
     corrections: tuple[Correction, ...] = ()
     verdict: Verdict
+
+
+@cache
+def instructions() -> str:
+    """What a model must know that was not trained on these questions."""
+    return Path(__file__).with_name("instructions.v1.md").read_text(encoding="utf-8").strip()
 
 
 @cache

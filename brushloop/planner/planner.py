@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from brushloop.canvas import Brief, Critique, ModelRef, Plan
 from brushloop.errors import OutsideWorldError
-from brushloop.planner.prompt import plan_schema, plan_text, replan_text
+from brushloop.planner.prompt import instructions, plan_schema, plan_text, replan_text
 from brushloop.vlm import VLM, Answer, Question, ask
 
 
@@ -54,7 +54,7 @@ class Planner:
         return self._ask(replan_text(brief.prompt, plan, seen))
 
     def _ask(self, text: str) -> Answer[Plan]:
-        answer = ask(self.vlm, Question(text, plan_schema()), Plan)
+        answer = ask(self.vlm, Question(text, plan_schema(), instructions=instructions()), Plan)
         return Answer(whole(answer.value), answer.replies)
 
 

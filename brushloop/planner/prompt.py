@@ -1,11 +1,22 @@
-"""What the planner asks a vision-language model, word for word. The embedded model is trained on these texts."""
+"""What the planner asks a vision-language model, word for word. The embedded model is trained on these texts.
+
+Other models are told what they mean by the instructions in `instructions.v1.md`, which come before the question. A
+text with a version is never changed: a better one gets the next number.
+"""
 
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from brushloop.canvas import Critique, Plan, Status
+
+
+@cache
+def instructions() -> str:
+    """What a model must know that was not trained on these questions."""
+    return Path(__file__).with_name("instructions.v1.md").read_text(encoding="utf-8").strip()
 
 
 @cache

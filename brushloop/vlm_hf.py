@@ -1,0 +1,194 @@
+"""Any vision-language model that transformers can load: `AutoModelForImageTextToText` with a chat template.
+
+The reply is held to its schema by the same grammar as the embedded model's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brushloop.canvas import ModelRef
+from brushloop.errors import BackendError, ContextError, WeightsError
+from brushloop.vlm import Question, Reply
+from brushloop.vlm_grammar import Writing
+from brushloop.weights import Weights, find
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FILES = ("config.json", "tokenizer_config.json")
+_KEPT = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
+"""What is fetched of a repository on the hub: nothing that would have to be unpickled."""
+
+
+class HubVLM:
+    """A transformers folder, or the id of one on the hub (`organisation/model`). It runs on a GPU if there is one.
+
+    Raises:
+        WeightsError: there is no such folder or repository, or it lacks files.
+    """
+
+    def __init__(self, where: str) -> None:
+        self.weights: Weights = find("vlm", _folder(where), FILES)
+        self.ref = ModelRef(id=f"hf:{where}", weights=self.weights.digest)
+
+    def ask(self, question: Question) -> Reply:
+        """Answer with JSON that fits the schema.
+
+        Raises:
+            ContextError: the question is longer than what the model can read.
+        """
+        import torch
+        from transformers import LogitsProcessorList, StoppingCriteriaList
+
+        inputs = self._inputs(question)
+        length, most = inputs["input_ids"].shape[1], self._context
+        if length >= most:
+            raise ContextError(
+                f"the question takes {length} tokens, and {self.ref.id} reads at most {most}: "
+                "use a smaller picture, a shorter prompt, or a model with a longer context"
+            )
+        chosen = _Chosen(Writing(self._vocabulary, question))
+        for part in self._model.modules():
+            if hasattr(part, "rope_deltas"):
+                part.rope_deltas = None  # Qwen's: left over from the last picture, it would shift this question
+        with torch.inference_mode():
+            self._model.generate(
+                **inputs.to(self._model.device),
+                do_sample=False,
+                max_new_tokens=min(question.max_tokens, most - length),
+                logits_processor=LogitsProcessorList([chosen]),
+                stopping_criteria=StoppingCriteriaList([chosen.stopped]),
+                pad_token_id=self._vocabulary.eos_token,
+            )
+        return chosen.writing.reply(tokens_in=length)
+
+    def unknown_words(self, prompt: str) -> Sequence[tuple[str, Sequence[str]]]:
+        """None: its world is not written down."""
+        return ()
+
+    def _inputs(self, question: Question) -> Any:
+        """The question as tensors. What a template does with instructions is its own affair; some want none."""
+        text = {"type": "text", "text": question.text}
+        pictures = [{"type": "image", "image": image.convert("RGB")} for image in question.images]
+        user = {"role": "user", "content": [text, *pictures]}
+        turns = [user]
+        if question.instructions:
+            told = {"type": "text", "text": question.instructions}
+            turns = [{"role": "system", "content": [told]}, user]
+        make = {"add_generation_prompt": True, "tokenize": True, "return_dict": True, "return_tensors": "pt"}
+        processor = self._processor
+        try:
+            return processor.apply_chat_template(turns, **make)
+        except Exception as error:
+            if len(turns) == 1 or "system" not in str(error).lower():
+                raise BackendError(
+                    f"{self.ref.id} cannot be asked with its own chat template: {_line(error)}"
+                ) from error
+        user["content"] = [{"type": "text", "text": f"{question.instructions}\n\n"}, text, *pictures]
+        return processor.apply_chat_template([user], **make)
+
+    @cached_property
+    def _model(self) -> Any:
+        import torch
+        from transformers import AutoModelForImageTextToText
+
+        with self.weights.loading():
+            model = AutoModelForImageTextToText.from_pretrained(
+                self.weights.folder,
+                dtype="auto",
+                device_map="auto" if torch.cuda.is_available() else None,
+                local_files_only=True,
+                use_safetensors=True,
+            )
+            model.generation_config.update(temperature=None, top_p=None, top_k=None)  # the grammar's writer chooses
+        return model.eval()
+
+    @cached_property
+    def _processor(self) -> Any:
+        with self.weights.loading():
+            processor = load_processor(self.weights.folder)
+        if not getattr(processor, "chat_template", None):
+            raise BackendError(
+                f"{self.ref.id} has no chat template: add chat_template.jinja, or use an instruction-tuned model"
+            )
+        return processor
+
+    @cached_property
+    def _vocabulary(self) -> Any:
+        import llguidance.hf
+
+        with self.weights.loading():
+            size = self._model.config.get_text_config().vocab_size
+            return llguidance.hf.from_tokenizer(self._processor.tokenizer, n_vocab=size)
+
+    @property
+    def _context(self) -> int:
+        return int(getattr(self._model.config.get_text_config(), "max_position_embeddings", None) or 1 << 20)
+
+
+class _Chosen:
+    """Lets a `Writing` choose inside `generate`: every other token becomes impossible."""
+
+    def __init__(self, writing: Writing) -> None:
+        self.writing = writing
+        self._waiting: list[int] = []
+
+    def __call__(self, ids: Tensor, scores: Tensor) -> Tensor:
+        if not self._waiting and not self.writing.done:
+            self._waiting = self.writing.take(scores)
+        only = scores.new_full(scores.shape, float("-inf"))
+        only[:, self._waiting.pop(0) if self._waiting else self.writing.end] = 0
+        return only
+
+    def stopped(self, ids: Tensor, scores: Any, **_: Any) -> Tensor:
+        import torch
+
+        return torch.full((ids.shape[0],), self.writing.done and not self._waiting, device=ids.device)
+
+
+def load_processor(folder: Path) -> Any:
+    """The processor of a folder; where its video part cannot be loaded (it needs torchvision), without that part."""
+    from transformers import AutoImageProcessor, AutoProcessor, AutoTokenizer, ProcessorMixin
+
+    try:
+        return AutoProcessor.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # of many kinds: without torchvision the missing classes are placeholders
+        if "video" not in str(error).lower() and "torchvision" not in str(error):
+            raise
+    config = ProcessorMixin.get_processor_dict(folder)[0]
+    images = AutoImageProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
+    tokens = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    template = folder / "chat_template.jinja"
+    text = template.read_text(encoding="utf-8") if template.is_file() else tokens.chat_template
+    return without_video(config["processor_class"])(images, tokens, chat_template=text)
+
+
+def without_video(name: str) -> Any:
+    """The processor class of that name, for pictures and words only."""
+    import transformers
+
+    known = getattr(transformers, name)
+    parts = [part for part in known.get_attributes() if part != "video_processor"]
+    return type(name, (known,), {"get_attributes": classmethod(lambda _: parts), "__module__": known.__module__})
+
+
+def _folder(where: str) -> str:
+    if Path(where).expanduser().is_dir() or not re.fullmatch(r"[\w.-]+/[\w.-]+", where):
+        return where
+    from huggingface_hub import snapshot_download
+
+    try:
+        return snapshot_download(where, allow_patterns=list(_KEPT))
+    except Exception as error:
+        raise WeightsError(
+            f"no vlm weights at {where}: there is no such folder, and the hub does not give it ({_line(error)})"
+        ) from error
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
