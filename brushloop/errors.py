@@ -5,7 +5,8 @@
     │   ├── PromptError                    empty, too long, not text
     │   ├── OutsideWorldError              the embedded models do not know a word; names the nearest
     │   ├── SizeError                      the painter cannot paint that size
-    │   └── UnknownCreationError           no creation, step or picture of that name
+    │   ├── UnknownCreationError           no creation, step or picture of that name
+    │   └── ConflictError                  not possible in the state that the creation is in now
     ├── ModelError                exit 3   a model cannot be loaded or does not answer
     │   ├── WeightsError                   missing, truncated or foreign weights folder
     │   ├── BackendError                   an unknown backend name, or its package is not installed
@@ -63,6 +64,12 @@ class UnknownCreationError(InputError):
     """There is no creation, step or picture of that name."""
 
     code = "unknown_creation"
+
+
+class ConflictError(InputError):
+    """What was asked for does not fit the state that a creation is in now."""
+
+    code = "conflict"
 
 
 class ModelError(BrushloopError):
