@@ -19,6 +19,7 @@ help:
 	@echo "make demo     paint a picture into demo/, round by round, and write a page that shows how"
 	@echo "make test     run the tests"
 	@echo "make test-vllm  paint through a real vLLM server, in .venv-vllm (some 3.5 GB); takes minutes"
+	@echo "make test-trust  the long forms: kills, damage, hostile input, a browser"
 	@echo "make check    lint, format, types and the import contract"
 	@echo "make bench    measure; writes docs/bench.md"
 	@echo "make clean    remove what was built; keeps $(VENV), demo/ and runs/"
@@ -59,6 +60,9 @@ endif
 
 test-vllm: $(VENV)/.installed-dev .venv-vllm/.installed
 	$(BIN)/python -m pytest -q --timeout 1800 -m vllm tests/test_vlm_served.py
+
+test-trust: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -q -m trust --timeout 3600 --durations 0
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -11,6 +11,7 @@ step, everything it leads to is on the disk.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 import re
@@ -92,7 +93,9 @@ class Store(Objects):
                 raise InputError(f"there is already another creation {id!r} in {self.url}: choose another id")
             except UnknownCreationError:
                 pass
-        self._write_head(Head(id=id, root=check_digest(root), head=root, created=now, updated=now))
+        self.get_step(check_digest(root))
+        line = Head(id=id, root=root, head=root, created=now, updated=now).model_dump_json()
+        self._files.write(_head(id), line.encode() + b"\n")  # whole or not at all: a torn only line would be no head
         return id
 
     def head(self, id: str) -> str:
@@ -115,13 +118,34 @@ class Store(Objects):
         known = self._head(id)
         self._write_head(known.model_copy(update={"head": digest, "updated": datetime.now(UTC)}))
 
-    def heads(self) -> list[Head]:
-        """All creations, the newest first.
+    def entry(self, id: str) -> Head:
+        """The entry of a creation of exactly that id.
 
         Raises:
-            CorruptObjectError: a head file is damaged.
+            UnknownCreationError: no creation of that id.
+            CorruptObjectError: its head file is damaged.
         """
-        return sorted(map(self._head, self._ids()), key=lambda head: (head.created, head.id), reverse=True)
+        return self._head(id)
+
+    def heads(self) -> list[Head]:
+        """All creations that can be read, the newest first; `damaged` tells of the others."""
+        known = []
+        for id in self._ids():
+            with contextlib.suppress(CorruptObjectError, UnknownCreationError):  # or deleted this moment
+                known.append(self._head(id))
+        return sorted(known, key=lambda head: (head.created, head.id), reverse=True)
+
+    def damaged(self) -> list[Problem]:
+        """Creations whose head cannot be read."""
+        problems = []
+        for id in self._ids():
+            try:
+                self._head(id)
+            except UnknownCreationError:
+                continue
+            except CorruptObjectError as error:
+                problems.append(Problem(error.code, id, self._files.where(_head(id)), str(error)))
+        return problems
 
     def resolve(self, name: str) -> tuple[str, str]:
         """Find a creation id, a step hash, or a unique prefix of either (6 digits or more of a hash).

@@ -1,6 +1,7 @@
 """LangGraph's own memory of a run, in SQLite. It may be lost: the step chain is enough to go on.
 
-Only the types named here are ever built from a checkpoint; anything else in the file stays plain data.
+Only the nouns named here are ever built from a checkpoint, each by its own validation. A payload that asks for
+anything else, in whatever way LangGraph knows, is refused as a whole, and the run goes on from its steps.
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ import sqlite3
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import Enum
 from pathlib import Path
+from typing import Any
 
+import ormsgpack
 import platformdirs
-from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from langgraph.checkpoint.serde.jsonplus import EXT_CONSTRUCTOR_SINGLE_ARG, EXT_PYDANTIC_V2, JsonPlusSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
 
 from brushloop import canvas
@@ -25,6 +29,9 @@ _NOUNS = (
     canvas.Plan, canvas.Element, canvas.PlanStep, canvas.Critique, canvas.Finding, canvas.Correction,
     canvas.Status, canvas.Fault, canvas.EditType, canvas.Verdict, canvas.StopReason, state.Best, state.Spent,
 )  # fmt: skip
+_BY_NAME: dict[tuple[str, str], type] = {(noun.__module__, noun.__name__): noun for noun in _NOUNS}
+WAIT = 60.0
+"""Seconds that a writer waits for others: dozens of processes may share the file."""
 
 
 def checkpoint_path(home: str) -> Path:
@@ -35,9 +42,40 @@ def checkpoint_path(home: str) -> Path:
     return platformdirs.user_state_path("brushloop") / name / "checkpoints.sqlite"
 
 
-def serializer() -> JsonPlusSerializer:
-    """LangGraph's serializer, held to the nouns of the state."""
-    return JsonPlusSerializer(allowed_msgpack_modules=[(noun.__module__, noun.__name__) for noun in _NOUNS])
+class Serializer(JsonPlusSerializer):
+    """LangGraph's serializer, held to msgpack and to the nouns of the state."""
+
+    def __init__(self) -> None:
+        super().__init__(allowed_json_modules=None, allowed_msgpack_modules=None, __unpack_ext_hook__=_noun)
+
+    def loads_typed(self, data: tuple[str, bytes]) -> Any:
+        """The value of a payload.
+
+        Raises:
+            ValueError: it is none that this serializer wrote.
+        """
+        if data[0] not in ("null", "bytes", "msgpack"):  # "json" and "pickle" can name what is to be called
+            raise ValueError(f"a checkpoint holds {data[0]!r}, which brushloop does not write")
+        try:
+            return super().loads_typed(data)
+        except Exception as error:
+            raise ValueError(f"a checkpoint holds what brushloop did not write: {error}") from error
+
+
+def _noun(code: int, payload: bytes) -> Any:
+    """Build a noun from LangGraph's extension: (module, name, fields, ...), or (module, name, value) of an enum."""
+    module, name, value, *_ = ormsgpack.unpackb(payload, ext_hook=_noun, option=ormsgpack.OPT_NON_STR_KEYS)
+    kind = _BY_NAME.get((module, name))
+    if kind is not None and code == EXT_PYDANTIC_V2 and issubclass(kind, canvas.Noun):
+        return kind.model_validate(value)
+    if kind is not None and code == EXT_CONSTRUCTOR_SINGLE_ARG and issubclass(kind, Enum):
+        return kind(value)
+    raise ValueError(f"it asks for {module}.{name}")
+
+
+def serializer() -> Serializer:
+    """The serializer of every checkpoint."""
+    return Serializer()
 
 
 def open_saver(path: Path) -> SqliteSaver:
@@ -54,7 +92,7 @@ def open_saver(path: Path) -> SqliteSaver:
             raise UnwritableError(
                 f"cannot make {path.parent} ({error.strerror}): free it or choose another home"
             ) from error
-        connection = sqlite3.connect(path, check_same_thread=False)
+        connection = sqlite3.connect(path, timeout=WAIT, check_same_thread=False)
         saver = SqliteSaver(connection, serde=serializer())
         weakref.finalize(saver, connection.close)
         saver.setup()

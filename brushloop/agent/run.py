@@ -126,13 +126,17 @@ def run(
 
 def _enter(graph: Graph, config: RunnableConfig, state: State) -> str | None:
     """Make the checkpoint agree with `state`; return the node that comes next."""
+    known: dict[str, Any] = {}
+    ahead: tuple[str, ...] = ()
     try:
-        known: dict[str, Any] = graph.get_state(config).values
+        saved = graph.get_state(config)
+        known, ahead = saved.values, saved.next
     except (ValueError, TypeError, KeyError, AttributeError):  # written by something else: the chain knows better
         assert graph.checkpointer and not isinstance(graph.checkpointer, bool)
         graph.checkpointer.delete_thread(state["id"])
-        known = {}
-    if known != state:
+    if (
+        known != state or not ahead
+    ):  # nothing ahead: killed between a node's writes and its checkpoint
         graph.update_state(config, {**state}, as_node=LAST_NODE[state["phase"]])
     return _waiting(graph, config)
 
