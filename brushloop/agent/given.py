@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brushloop.canvas import Brief, Task
@@ -15,50 +13,8 @@ from brushloop.store import Store
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
-"""What is read of pictures given, in Pillow's names."""
-
-MAX_PIXELS = 50_000_000
-"""Of a picture given: decoded it takes four bytes for each."""
-
 MAX_ASPECT = 4
 """Longest side to shortest: a narrower picture would be a few pixels of the painter's canvas."""
-
-
-def read_picture(data: bytes, what: str) -> Image:
-    """Decode a picture in full; `what` names it in errors.
-
-    Raises:
-        InputError: it is no whole picture of a usual format, or too large.
-    """
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise InputError(
-                    f"{what} is {image.width}x{image.height} pixels: scale it down to {MAX_PIXELS // 10**6} megapixels"
-                )
-            return plain(image)
-    except UnidentifiedImageError:
-        raise InputError(f"{what} is no picture: give a {', '.join(FORMATS[:-1])} or {FORMATS[-1]}") from None
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise InputError(
-            f"{what} is not a whole picture ({' '.join(str(error).split())[:80]}): write it again"
-        ) from error
-
-
-def picture_at(path: Path) -> Image:
-    """The picture in a file.
-
-    Raises:
-        InputError: it cannot be read, or is none.
-    """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}; name a picture") from error
-    return read_picture(data, str(path))
 
 
 def fitted(picture: Image, size: tuple[int, int]) -> Image:

@@ -64,7 +64,7 @@ def paint(
 
 
 def edit(
-    picture: Annotated[Path, typer.Argument(help="A PNG, JPEG, WebP, GIF, BMP or TIFF.", metavar="PICTURE")],
+    picture: Annotated[Path, typer.Argument(help="A PNG, JPEG or WebP.", metavar="PICTURE")],
     instruction: Annotated[str, typer.Argument(help="What is to be seen afterwards.", metavar="INSTRUCTION")],
     mask: Annotated[
         Path | None, typer.Option(help="A picture of the same size: only where it is white or clear may change.")
@@ -83,12 +83,12 @@ def edit(
     as_json: Json = False,
 ) -> None:
     """Work on a picture, scaled to fit the painter's size, until what the instruction says is seen in it."""
-    from brushloop.agent.given import picture_at
     from brushloop.agent.names import budget_from, png_to
+    from brushloop.pictures import open_picture
 
     png_to(out)
     limits = budget_from(budget, rounds=rounds, seconds=seconds, tokens=tokens, pixels=pixels)
-    given, area = picture_at(picture), picture_at(mask) if mask else None
+    given, area = open_picture(picture), open_picture(mask) if mask else None
     studio = _studio(painter, vlm)
     with progress() as tell:
         made = studio.edit(given, instruction, area, seed, limits, id=id, on_event=tell, pause=pause or ())
