@@ -11,7 +11,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 SCHEMA_VERSION = 1
 """Version of the step format. A reader refuses steps of a later version."""
@@ -20,8 +20,15 @@ MAX_PROMPT = 2_000
 """Longest prompt accepted, in characters."""
 
 Percent = Annotated[int, Field(ge=0, le=100)]
-Box = tuple[Percent, Percent, Percent, Percent]
-"""Left, top, right, bottom in percent of the canvas."""
+
+
+def _upright(box: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+    left, top, right, bottom = box
+    return min(left, right), min(top, bottom), max(left, right), max(top, bottom)
+
+
+Box = Annotated[tuple[Percent, Percent, Percent, Percent], AfterValidator(_upright)]
+"""Left, top, right, bottom in percent of the canvas; corners that a model names in another order are put right."""
 
 Score = Annotated[float, Field(ge=0.0, le=1.0)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -197,7 +204,7 @@ class Finding(Noun):
     status: Status
     fault: Fault | None = None
     seen: Annotated[str, Field(max_length=500)] = ""
-    """What stands there instead, or as well as could be told: `blue apple`, `cat, nothing`."""
+    """What stands there instead, or as well as could be told: `a blue apple`, `a cat, nothing`."""
     score: Score | None = None
     """Probability that the element is as it should be; None when the model gives none."""
 

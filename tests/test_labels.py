@@ -102,4 +102,4 @@ def test_something_that_is_no_object_is_a_smear() -> None:
 
 def test_what_is_seen_is_told_box_by_box() -> None:
     look = label(Sight((seen("apple", "blue"), seen("dog", box=FAR)), "night", "flat"), PLAN, 1)
-    assert [finding.seen for finding in look.findings] == ["night", "blue apple", "dog, nothing"]
+    assert [finding.seen for finding in look.findings] == ["a night background", "a blue apple", "a dog, nothing"]

@@ -27,7 +27,7 @@ def of_critique(plan: Plan, critique: Critique) -> str:
 
 
 def of_fault(finding: Finding) -> str:
-    """`color: blue apple`: in which way something is wrong, and what is there instead; empty if it is not wrong."""
+    """`color: a blue apple`: in which way something is wrong, and what is there instead; empty if it is not wrong."""
     if finding.status is not Status.WRONG:
         return ""
     return ": ".join(filter(None, (finding.fault, finding.seen)))

@@ -127,8 +127,14 @@ def _answer(plan: Plan, step: int, drawn: dict[int, _Drawn]) -> Look:
 
 
 def phrase(name: str, color: str | None) -> str:
-    """`red apple`."""
-    return f"{color} {name}" if color else name
+    """`a red apple`. The article lets the words be the same tokens as in the question, where a space precedes them."""
+    words = f"{color} {name}" if color else name
+    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
+
+
+def place(name: str) -> str:
+    """`a beach background`."""
+    return phrase(f"{name} background", None)
 
 
 NOTHING, SMEAR = "nothing", "a smear"
@@ -138,9 +144,11 @@ NOTHING, SMEAR = "nothing", "a smear"
 def _draw(rng: random.Random, thing: Element, scene: Scene, taken: Sequence[Box], bad: bool) -> _Drawn:
     if thing.role == "background":
         if not bad:
-            return _Drawn(thing.name, [thing])
+            return _Drawn(place(thing.name), [thing])
         other = thing.model_copy(update={"name": rng.choice([name for name in BACKGROUNDS if name != thing.name])})
-        return _Drawn(other.name, [other], fault=Fault.BACKGROUND, correction=correct(thing, Fault.BACKGROUND, ()))
+        return _Drawn(
+            place(other.name), [other], fault=Fault.BACKGROUND, correction=correct(thing, Fault.BACKGROUND, ())
+        )
     jittered = tuple(_jitter(rng, box) for box in thing.boxes)
     whole, right = thing.model_copy(update={"boxes": jittered}), phrase(thing.name, thing.color)
 

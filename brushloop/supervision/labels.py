@@ -10,7 +10,7 @@ from PIL import Image
 
 from brushloop.canvas import Box, Correction, Element, Fault, Plan, Status, Verdict
 from brushloop.critic.prompt import Look, Seen
-from brushloop.supervision.faults import NOTHING, SMEAR, correct, phrase
+from brushloop.supervision.faults import NOTHING, SMEAR, correct, phrase, place
 from brushloop.supervision.judge import Seen as Found
 from brushloop.supervision.judge import Sight, overlap
 from brushloop.supervision.world import scenes
@@ -67,9 +67,9 @@ def _look_for(
 
     if thing.role == "background":
         if sight.background == thing.name:
-            return seen(thing.name, Status.PRESENT)
+            return seen(place(thing.name), Status.PRESENT)
         fault = Fault.BACKGROUND
-        return seen(sight.background, Status.WRONG, fault, correct(thing, fault, ()))
+        return seen(place(sight.background), Status.WRONG, fault, correct(thing, fault, ()))
     there = [(box, _in(sight, box)) for box in thing.boxes]
     empty = [box for box, found in there if found is None]
     junk = [box for box in empty if smeared(box)]

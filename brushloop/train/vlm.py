@@ -324,19 +324,19 @@ class Lessons:
         self.recipe, self.tokens, self.touch = recipe, tokens, touch
         self.module: Any = reading
         said = ["present", "missing", "wrong", "not", "accept", "refine", "redraw", *(fault.value for fault in Fault)]
-        said += [*NAMES, *TONES, *(f" {name}" for name in NAMES), faults.NOTHING, *scenes.BACKGROUNDS]
+        said += [*(f" {name}" for name in (*NAMES, *TONES, *scenes.BACKGROUNDS)), faults.NOTHING]
         self.telling = torch.tensor([tokens.encode(word, add_special_tokens=False)[0] for word in said])
         self.kept: list[Lesson] = []
         """Lessons from states that the painter really made (the closed loop), mixed in when there are any."""
         self.kept_share = 0.3
 
     def lessons(self, step: int) -> list[Lesson]:
-        """Every third batch plans, twice as many as the others look at: text alone is cheap."""
+        """Every fourth batch plans, twice as many as the others look at: text alone is cheap."""
         rng = random.Random(f"vlm/{self.recipe.seed}/{step}")
-        if step % 3 == 0:
+        if step % 4 == 0:
             return [plan_lesson(rng) for _ in range(2 * self.recipe.batch)]
         some = int(self.kept_share * self.recipe.batch) if self.kept else 0
-        states = [faults.sample(rng) for _ in range(self.recipe.batch - some)]
+        states = [faults.sample(rng, faulty=0.8) for _ in range(self.recipe.batch - some)]
         pictures = self.touch([state.picture for state in states], rng)
         looks = [
             look_lesson(state.prompt, state.plan, state.step, state.look, picture, state.drawn)
@@ -368,7 +368,7 @@ class Lessons:
                 seen = [i for i, drawn in enumerate(known) if drawn]
                 if seen:
                     extra = sight_loss(self.module.eyes, features[seen], [known[i] for i in seen])
-                    figures["sight"] = 1.5 * float(extra.detach())
+                    figures["sight"] = 4 / 3 * float(extra.detach())
             hidden = model.model.text_model(
                 inputs_embeds=embedded, attention_mask=(ids != pad).long()
             ).last_hidden_state
@@ -377,7 +377,7 @@ class Lessons:
         answers = labels[:, 1:][wanted]
         weight = torch.where(torch.isin(answers, self.telling), TELLING, 1.0) if looking else torch.ones(len(answers))
         loss = (F.cross_entropy(logits.float(), answers, reduction="none") * weight).sum() / weight.sum()
-        figures |= {"look": 1.5 * loss.item()} if looking else {"plan": 3 * loss.item()}
+        figures |= {"look": 4 / 3 * loss.item()} if looking else {"plan": 4 * loss.item()}
         return loss + 0.4 * extra, figures
 
     def _row(self, lesson: Lesson) -> tuple[list[int], int]:
