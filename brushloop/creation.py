@@ -14,9 +14,10 @@ from pydantic import ValidationError
 from brushloop.canvas import SCHEMA_VERSION, Brief, Critique, Digest, Frame, Noun, Plan, Step, StepKind, StopReason
 from brushloop.errors import CorruptObjectError, InputError, VersionError
 from brushloop.files import write_atomically
+from brushloop.heads import CreationId
 from brushloop.pictures import open_picture
 from brushloop.record import version_of
-from brushloop.store import CreationId, Store
+from brushloop.store import Store
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -11,7 +11,9 @@ import contextlib
 import errno
 import os
 import secrets
+import time
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -76,6 +78,18 @@ class Files(Protocol):
 
         Raises:
             StoreError: the folder cannot be read.
+        """
+        ...
+
+    def age(self, name: str) -> float:
+        """Seconds since `name` was written; 0 where that is not known, or nothing is there."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Take `name` away, if it is there.
+
+        Raises:
+            UnwritableError: that is forbidden.
         """
         ...
 
@@ -173,6 +187,19 @@ class LocalFiles:
             raise _unreadable(self.where(folder), error) from error
 
 
+    def age(self, name: str) -> float:
+        try:
+            return max(0.0, time.time() - os.stat(self.where(name)).st_mtime)
+        except OSError:
+            return 0.0
+
+    def remove(self, name: str) -> None:
+        try:
+            Path(self.where(name)).unlink(missing_ok=True)
+        except OSError as error:
+            raise _unwritable(self.where(name), error) from error
+
+
 class RemoteFiles:
     """A folder on any filesystem of fsspec. Each write is one put, as atomic as that filesystem makes it."""
 
@@ -229,6 +256,22 @@ class RemoteFiles:
             return []
         except OSError as error:
             raise _unreadable(self.where(folder), error) from error
+
+
+    def age(self, name: str) -> float:
+        try:
+            written: datetime = self._fs.modified(f"{self._root}/{name}")
+        except (OSError, NotImplementedError, ValueError, TypeError, KeyError):
+            return 0.0
+        return max(0.0, (datetime.now(UTC) - written.astimezone(UTC)).total_seconds())
+
+    def remove(self, name: str) -> None:
+        try:
+            self._fs.rm_file(f"{self._root}/{name}")
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise _unwritable(self.where(name), error) from error
 
 
 def _unreadable(where: str, error: OSError) -> StoreError:

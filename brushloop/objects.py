@@ -25,6 +25,9 @@ from brushloop.record import frames_of, plain, png_from, read_png, read_step, st
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+FRESH = 1800.0
+"""Seconds for which an object counts as new, and is not collected whatever leads to it."""
+
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _PREFIX = re.compile(r"[0-9a-f]{6,64}")
 
@@ -33,7 +36,7 @@ class Objects:
     """Pictures and steps under the hash of their bytes."""
 
     def __init__(self, files: Files) -> None:
-        self._files = files
+        self.files = self._files = files
         self.url = files.url
 
     # Pictures
@@ -141,11 +144,28 @@ class Objects:
                     figures |= json.loads(line)
         return figures
 
+    # All of them
+
+    def stored(self) -> Iterator[tuple[str, str]]:
+        """Name and hash of every object in the store, whatever leads to it. Leftovers of killed writers are none."""
+        for folder in self._files.names("objects"):
+            for name in self._files.names(f"objects/{folder}"):
+                digest, _, kind = name.partition(".")
+                if _DIGEST.fullmatch(digest) and kind in ("png", "json"):
+                    yield f"objects/{folder}/{name}", digest
+
+    def sound(self, name: str, digest: str) -> bool:
+        """Whether the bytes of an object still have its hash."""
+        try:
+            return hashlib.sha256(self._files.read(name)).hexdigest() == digest
+        except (FileNotFoundError, StoreError):
+            return False
+
     # Reading and writing
 
     def _put(self, name: str, data: bytes) -> None:
         with contextlib.suppress(FileNotFoundError, StoreError):  # what cannot be read is written again
-            if self._files.read(name) == data:
+            if self._files.read(name) == data and self._files.age(name) < FRESH:  # the old may be collected just now
                 return
         self._files.write(name, data)
 

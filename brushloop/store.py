@@ -1,7 +1,7 @@
 """The store: objects under their hashes, and heads that name the newest step of each creation.
 
     objects/, notes/           see `brushloop.objects`
-    heads/<id>.jsonl           a creation: a line each time its head moves; the last one counts
+    heads/                     see `brushloop.heads`
 
 A head is written after the step it names, and a step after its pictures, so whoever can read a head
 can read all of it. Killing the process at any point keeps that true. A power cut may cost the last
@@ -14,33 +14,17 @@ from __future__ import annotations
 import contextlib
 import difflib
 import os
-import re
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated
 
-from pydantic import Field, ValidationError
-
-from brushloop.canvas import Digest, Noun, Step, StepKind
+from brushloop.canvas import Step, StepKind
 from brushloop.errors import CorruptObjectError, InputError, StoreError, UnknownCreationError
 from brushloop.files import open_files
+from brushloop.heads import ID, Head, Heads
 from brushloop.objects import Objects, check_digest
 from brushloop.record import frames_of
-
-_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
-CreationId = Annotated[str, Field(pattern=rf"^{_ID.pattern}$")]
-"""Name of a creation: lower-case letters, digits and dashes, so that it is safe as a file name."""
-
-
-class Head(Noun):
-    """A creation's entry in the store. `root` is where it began: its brief, or the step it was forked from."""
-
-    id: CreationId
-    root: Digest
-    head: Digest
-    created: datetime
-    updated: datetime
+from brushloop.seal import key
 
 
 @dataclass(frozen=True)
@@ -72,6 +56,7 @@ class Store(Objects):
 
     def __init__(self, url: str | os.PathLike[str] | None = None) -> None:
         super().__init__(open_files(os.fspath(url) if url is not None else default_home()))
+        self._heads = Heads(self._files)
 
     def create(self, root: str, id: str | None = None) -> str:
         """Begin a creation at step `root` and return its id. The same id and root again change nothing.
@@ -84,18 +69,17 @@ class Store(Objects):
         now = datetime.now(UTC)
         if id is None:
             id = f"{now:%Y%m%d-%H%M%S}{now.microsecond // 1000:03d}-{secrets.token_hex(3)}"
-        elif not _ID.fullmatch(id):
+        elif not ID.fullmatch(id):
             raise InputError(f"{id[:80]!r} cannot name a creation: use up to 64 lower-case letters, digits and dashes")
         else:
             try:
-                if self._head(id).root == root:
+                if self._heads.newest(id).root == root:
                     return id
                 raise InputError(f"there is already another creation {id!r} in {self.url}: choose another id")
             except UnknownCreationError:
                 pass
         self.get_step(check_digest(root))
-        line = Head(id=id, root=root, head=root, created=now, updated=now).model_dump_json()
-        self._files.write(_head(id), line.encode() + b"\n")  # whole or not at all: a torn only line would be no head
+        self._heads.begin(self._signed(Head(id=id, root=root, head=root, created=now, updated=now), None))
         return id
 
     def head(self, id: str) -> str:
@@ -105,7 +89,7 @@ class Store(Objects):
             UnknownCreationError: no creation of that id.
             CorruptObjectError: its head file is damaged.
         """
-        return self._head(id).head
+        return self._heads.newest(id).head
 
     def set_head(self, id: str, digest: str) -> None:
         """Move a creation to another step; the last of several writers wins.
@@ -115,36 +99,42 @@ class Store(Objects):
             MissingObjectError: the step is not in the store.
             UnwritableError: the disk is full, read-only or forbidden.
         """
-        known = self._head(id)
-        self._write_head(known.model_copy(update={"head": digest, "updated": datetime.now(UTC)}))
+        known = self._heads.newest(id)
+        moved = known.model_copy(update={"head": check_digest(digest), "updated": datetime.now(UTC)})
+        finished = self.get_step(digest).kind is StepKind.FINISH
+        if finished:
+            steps, _ = self._reachable(digest)
+            self._sync(steps)
+        self._heads.move(self._signed(moved, known))
+        if finished:
+            self._heads.sync(id)
 
-    def entry(self, id: str) -> Head:
-        """The entry of a creation of exactly that id.
+    def moves(self, id: str) -> list[Head]:
+        """Every place where the head of a creation ever was, the oldest first; damaged lines are passed over.
 
         Raises:
             UnknownCreationError: no creation of that id.
-            CorruptObjectError: its head file is damaged.
         """
-        return self._head(id)
+        return self._heads.moves(id)
 
     def heads(self) -> list[Head]:
         """All creations that can be read, the newest first; `damaged` tells of the others."""
         known = []
-        for id in self._ids():
+        for id in self._heads.ids():
             with contextlib.suppress(CorruptObjectError, UnknownCreationError):  # or deleted this moment
-                known.append(self._head(id))
+                known.append(self._heads.newest(id))
         return sorted(known, key=lambda head: (head.created, head.id), reverse=True)
 
     def damaged(self) -> list[Problem]:
         """Creations whose head cannot be read."""
         problems = []
-        for id in self._ids():
+        for id in self._heads.ids():
             try:
-                self._head(id)
+                self._heads.newest(id)
             except UnknownCreationError:
                 continue
             except CorruptObjectError as error:
-                problems.append(Problem(error.code, id, self._files.where(_head(id)), str(error)))
+                problems.append(Problem(error.code, id, self._heads.where(id), str(error)))
         return problems
 
     def resolve(self, name: str) -> tuple[str, str]:
@@ -157,7 +147,7 @@ class Store(Objects):
         Raises:
             UnknownCreationError: nothing or more than one thing has that name.
         """
-        ids = self._ids()
+        ids = self._heads.ids()
         if name in ids:
             return name, self.head(name)
         near = [id for id in ids if name and id.startswith(name)]
@@ -182,16 +172,18 @@ class Store(Objects):
             UnknownCreationError: no creation of that id.
         """
         try:
-            known = self._head(id)
+            known = self._heads.newest(id)
         except CorruptObjectError as error:
-            return [Problem(error.code, id, self._files.where(_head(id)), str(error))]
+            return [Problem(error.code, id, self._heads.where(id), str(error))]
         steps, problems = self._reachable(known.head)
         if known.root not in steps and not problems:
             message = f"creation {id} says it began at step {known.root}, which its head does not lead to"
-            problems.append(Problem("root", known.root, self._files.where(_head(id)), message))
-        if _read_head(self._moves(id)[-1], id) is None:
+            problems.append(Problem("root", known.root, self._heads.where(id), message))
+        if self._heads.torn(id):
             message = f"the last line of the heads of creation {id} is damaged; the line before it counts"
-            problems.append(Problem("head", id, self._files.where(_head(id)), message))
+            problems.append(Problem("head", id, self._heads.where(id), message))
+        if unsigned := self._heads.unsigned(id, len(steps)):
+            problems.append(Problem("signature", id, self._heads.where(id), unsigned))
         for frame in dict.fromkeys(frame for step in steps.values() for frame in frames_of(step)):
             try:
                 self.get_image(frame)
@@ -215,34 +207,13 @@ class Store(Objects):
             digest = step.parent
         return steps, problems
 
-    def _head(self, id: str) -> Head:
-        for line in reversed(self._moves(id)):
-            if known := _read_head(line, id):
-                return known
-        raise CorruptObjectError(
-            f"the head of creation {id} at {self._files.where(_head(id))} is damaged; restore that file from a backup, "
-            "or delete it: the steps are kept and can be found by their hashes"
-        )
-
-    def _moves(self, id: str) -> list[bytes]:
-        try:
-            return self._files.read(_head(id)).splitlines()
-        except FileNotFoundError:
-            raise UnknownCreationError(f"no creation {id!r} in {self.url}") from None
-
-    def _write_head(self, head: Head) -> None:
-        name = _head(head.id)
-        finished = self.get_step(head.head).kind is StepKind.FINISH
-        if finished:
-            steps, _ = self._reachable(head.head)
-            self._sync(steps)
-        self._files.append(name, head.model_dump_json().encode())
-        if finished:
-            self._files.sync([name])
-
-    def _ids(self) -> list[str]:
-        names = (name.removesuffix(".jsonl") for name in self._files.names("heads") if name.endswith(".jsonl"))
-        return [name for name in names if _ID.fullmatch(name)]
+    def _signed(self, head: Head, before: Head | None) -> Head:
+        """With the number of its steps, which a key signs."""
+        if key() is None:
+            return head.model_copy(update={"steps": None, "signature": None})
+        if before and before.steps and self.get_step(head.head).parent == before.head:
+            return head.model_copy(update={"steps": before.steps + 1})
+        return head.model_copy(update={"steps": sum(1 for _ in self.ancestry(head.head))})
 
     def _owner(self, digest: str) -> str:
         heads = self.heads()
@@ -250,23 +221,10 @@ class Store(Objects):
             if known.head == digest:
                 return known.id
         for known in reversed(heads):
-            try:
+            with contextlib.suppress(StoreError):  # damage to another creation is not this one's trouble
                 if any(found == digest for found, _ in self.ancestry(known.head)):
                     return known.id
-            except StoreError:  # damage to another creation is not this one's trouble
-                continue
+        for known in reversed(heads):  # where one of them was once, before it was taken back
+            if any(move.head == digest for move in self._heads.moves(known.id)):
+                return known.id
         raise UnknownCreationError(f"step {digest} is in the store, but no creation leads to it: name its creation")
-
-
-def _head(id: str) -> str:
-    if not _ID.fullmatch(id):
-        raise UnknownCreationError(f"{id[:80]!r} cannot be the id of a creation")
-    return f"heads/{id}.jsonl"
-
-
-def _read_head(line: bytes, id: str) -> Head | None:
-    try:
-        known = Head.model_validate_json(line)
-    except ValidationError:
-        return None
-    return known if known.id == id else None

@@ -12,7 +12,8 @@ from brushloop.errors import CorruptObjectError, InputError, StoreError, Unknown
 
 if TYPE_CHECKING:
     from brushloop.creation import Creation
-    from brushloop.store import Head, Store
+    from brushloop.heads import Head
+    from brushloop.store import Store
 
 Name = Annotated[
     str | None,
