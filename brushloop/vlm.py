@@ -132,7 +132,7 @@ class _Misfit(Exception):
 
 def _read(reply: Reply, noun: type[N]) -> N:
     if reply.refusal:
-        raise _Misfit(f"the model refuses: {_few(reply.refusal)}")
+        raise _Misfit(f"the model refuses: {few(reply.refusal)}")
     if not reply.text.strip():
         raise _Misfit("the reply is empty")
     if len(reply.text) > LONGEST:
@@ -146,7 +146,7 @@ def _read(reply: Reply, noun: type[N]) -> N:
     except ValidationError as error:
         fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
     where = ".".join(str(part) for part in fault["loc"]) or "the reply"
-    raise _Misfit(f"{_few(where)}: {_few(fault['msg'])}")
+    raise _Misfit(f"{few(where)}: {few(fault['msg'])}")
 
 
 def _bare(text: str) -> str:
@@ -157,7 +157,7 @@ def _bare(text: str) -> str:
     return text
 
 
-def _few(text: str) -> str:
+def few(text: str) -> str:
     """The beginning of what a model or a library said, on one line, printable, and Unicode."""
     return " ".join("".join(c if c.isprintable() else " " for c in text[:400]).split())[:200]
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from brushloop.canvas import ModelRef
 from brushloop.errors import BackendError, ContextError, WeightsError
-from brushloop.vlm import Question, Reply
+from brushloop.vlm import Question, Reply, few
 from brushloop.vlm_grammar import Writing
 from brushloop.weights import Weights, find
 
@@ -87,7 +87,7 @@ class HubVLM:
         except Exception as error:
             if len(turns) == 1 or "system" not in str(error).lower():
                 raise BackendError(
-                    f"{self.ref.id} cannot be asked with its own chat template: {_line(error)}"
+                    f"{self.ref.id} cannot be asked with its own chat template: {few(repr(error))}"
                 ) from error
         user["content"] = [{"type": "text", "text": f"{question.instructions}\n\n"}, text, *pictures]
         return processor.apply_chat_template([user], **make)
@@ -186,9 +186,5 @@ def _folder(where: str) -> str:
         return snapshot_download(where, allow_patterns=list(_KEPT))
     except Exception as error:
         raise WeightsError(
-            f"no vlm weights at {where}: there is no such folder, and the hub does not give it ({_line(error)})"
+            f"no vlm weights at {where}: there is no such folder, and the hub does not give it ({few(repr(error))})"
         ) from error
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

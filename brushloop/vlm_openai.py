@@ -10,27 +10,19 @@ until it counts as away (120).
 
 from __future__ import annotations
 
-import base64
-import io
 import os
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from brushloop.canvas import ModelRef
 from brushloop.errors import AwayError, BackendError, ContextError, InputError, ServerError
-from brushloop.vlm import LONGEST, Question, Reply, Token
-from brushloop.vlm_grammar import spelled
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
+from brushloop.vlm import Question, Reply, few
+from brushloop.vlm_wire import OPTIONAL, Broken, message_of, overflows, passing, read, request, trouble_of
 
 PAUSES = (0.2, 0.6, 1.8)
 """Seconds before each further try of one question."""
-
-OPTIONAL = ("logprobs", "seed", "stream_options", "response_format", "max_tokens")
-"""What a server may not know: left out from then on if it says so."""
 
 
 class ServedVLM:
@@ -76,19 +68,20 @@ class ServedVLM:
 
         tries = iter(PAUSES)
         while True:
-            asked = self._request(question)
+            asked = request(question, self.model, self._left_out)
             try:
-                return self._stream(asked, question.max_tokens)
-            except AwayError as error:
-                away = error
+                with self._client.chat.completions.create(**asked) as stream:
+                    return read(stream, question.max_tokens)
+            except Broken as error:
+                away = self._away(str(error))
             except openai.APIStatusError as error:
                 if self._can_do_without(error, asked):
                     continue
-                if not _passing(error.status_code):
+                if not passing(error.status_code):
                     raise self._refusal(error, question) from error
-                away = self._away(f"answers {error.status_code}: {_said(error)}")
+                away = self._away(f"answers {error.status_code}: {message_of(error)}")
             except openai.APIError as error:
-                away = self._away(_told(error))
+                away = self._away(trouble_of(error))
             except Exception as error:  # broken in transit, or never a reply: the client raises what it trips over
                 away = self._away(f"sends no whole reply of a chat server ({type(error).__name__})")
             wait = next(tries, None)
@@ -100,77 +93,14 @@ class ServedVLM:
         """None: its world is not written down."""
         return ()
 
-    # One question
-
-    def _request(self, question: Question) -> dict[str, Any]:
-        """The body of a request. What never changes comes first, and pictures last: servers cache prefixes."""
-        told = question.instructions
-        if "response_format" in self._left_out:
-            told += f"\n\nThe JSON schema of your reply: {question.schema}"
-        content: list[dict[str, Any]] = [{"type": "text", "text": question.text}]
-        content += [{"type": "image_url", "image_url": {"url": data_url(image)}} for image in question.images]
-        turns: list[dict[str, Any]] = [{"role": "user", "content": content}]
-        if told and "system" in self._left_out:
-            content.insert(0, {"type": "text", "text": told})
-        elif told:
-            turns.insert(0, {"role": "system", "content": told})
-        body = {
-            "model": self.model,
-            "messages": turns,
-            "stream": True,
-            "temperature": question.temperature,
-            "logprobs": True,
-            "seed": question.seed % 2**31,
-            "stream_options": {"include_usage": True},
-            "response_format": {"type": "json_schema", "json_schema": {"name": "reply", "schema": question.schema}},
-            "max_tokens": question.max_tokens,
-        }
-        return {name: value for name, value in body.items() if name not in self._left_out}
-
-    def _stream(self, asked: dict[str, Any], most: int) -> Reply:
-        """Read a streamed reply to its end, or to its limit in tokens and characters."""
-        texts: list[str] = []
-        pieces: list[tuple[bytes, float | None]] = []
-        refusal, ended, usage, length, chunks = "", None, None, 0, 0
-        with self._client.chat.completions.create(**asked) as stream:
-            for chunk in stream:
-                usage = getattr(chunk, "usage", None) or usage
-                for choice in (getattr(chunk, "choices", None) or [])[:1]:
-                    texts.append(choice.delta.content or "")
-                    refusal += getattr(choice.delta, "refusal", None) or ""
-                    for one in (choice.logprobs and choice.logprobs.content) or ():
-                        pieces.append((bytes(one.bytes) if one.bytes else one.token.encode(), one.logprob))
-                    ended = choice.finish_reason or ended
-                    length, chunks = length + len(texts[-1]), chunks + bool(texts[-1])
-                if length > LONGEST or len(refusal) > LONGEST or (max(chunks, len(pieces)) > most and not ended):
-                    ended = "length"
-                    break
-        if ended is None:
-            raise self._away("broke off in the middle of a reply" if texts else "sends no reply of a chat server")
-        if ended == "content_filter":
-            refusal = refusal or "its content filter stopped the reply"
-        text = "".join(texts)
-        spelt = zip(spelled([piece for piece, _ in pieces]), pieces, strict=True)
-        tokens = tuple(Token(word, logprob) for word, (_, logprob) in spelt)
-        details = getattr(usage, "prompt_tokens_details", None)
-        return Reply(
-            text,
-            tokens,
-            tokens_in=getattr(usage, "prompt_tokens", None) or 0,
-            tokens_out=getattr(usage, "completion_tokens", None) or max(chunks, len(pieces)),
-            tokens_cached=getattr(details, "cached_tokens", None) or 0,
-            cut=ended == "length",
-            refusal=refusal,
-        )
-
     # What a server says instead
 
     def _can_do_without(self, error: Any, asked: dict[str, Any]) -> bool:
         """Whether a refused request is worth asking again without something that the server does not know."""
-        said = _said(error).lower()
+        said = message_of(error).lower()
         if error.status_code not in (400, 422):
             return False
-        if _overflows(said):
+        if overflows(said):
             doubtful = ["max_tokens"]  # the server then gives what room is left; the limit is kept here
         else:
             doubtful = [name for name in OPTIONAL if name in said]
@@ -181,8 +111,8 @@ class ServedVLM:
         return bool(new)
 
     def _refusal(self, error: Any, question: Question) -> ServerError | ContextError:
-        status, said = error.status_code, _said(error)
-        if _overflows(said.lower()):
+        status, said = error.status_code, message_of(error)
+        if overflows(said.lower()):
             return ContextError(
                 f"the question does not fit into the context of {self.ref.id} ({said}): "
                 "use a smaller picture, a shorter prompt, or a longer --max-model-len"
@@ -206,15 +136,15 @@ class ServedVLM:
         import openai
 
         try:
-            ids = [_short(one.id) for one in self._client.models.list(timeout=10.0).data or ()]
+            ids = [few(one.id) for one in self._client.models.list(timeout=10.0).data or ()]
         except openai.APIStatusError as error:
             if error.status_code in (401, 403):
-                raise ServerError(f"{self.url} refuses the key ({_said(error)}): set BRUSHLOOP_VLM_KEY") from error
-            if _passing(error.status_code):
-                raise self._away(f"answers {error.status_code}: {_said(error)}") from error
+                raise ServerError(f"{self.url} refuses the key ({message_of(error)}): set BRUSHLOOP_VLM_KEY") from error
+            if passing(error.status_code):
+                raise self._away(f"answers {error.status_code}: {message_of(error)}") from error
             ids = []
         except openai.APIConnectionError as error:
-            raise self._away(_told(error)) from error
+            raise self._away(trouble_of(error)) from error
         except Exception as error:  # a page, half a list, a list of something else: the client raises many things
             raise ServerError(f"{self.url} is no model server: is it the base URL, which often ends in /v1?") from error
         if not model and len(ids) != 1:
@@ -236,44 +166,6 @@ class ServedVLM:
                 "a VLM's URL is recorded with every creation, so it may hold no user, password or query: "
                 "put the key in BRUSHLOOP_VLM_KEY"
             )
-
-
-def data_url(image: Image) -> str:
-    """A picture as a PNG in a data URL."""
-    buffer = io.BytesIO()
-    image.convert("RGB").save(buffer, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
-def _passing(status: int) -> bool:
-    """Whether the same request may succeed later."""
-    return status in (408, 409, 425, 429) or status >= 500
-
-
-def _overflows(said: str) -> bool:
-    return any(words in said for words in ("context length", "context_length", "maximum model length", "max_model_len"))
-
-
-def _said(error: Any) -> str:
-    """What a server said, on one short line."""
-    body = error.body if isinstance(error.body, dict) else {}
-    inner = body.get("error", body)
-    text = inner.get("message") if isinstance(inner, dict) else inner
-    return _short(str(text)) if text else "no reason given"
-
-
-def _told(error: Exception) -> str:
-    import openai
-
-    if isinstance(error, openai.APITimeoutError):
-        return "does not answer in time"
-    if isinstance(error, openai.APIConnectionError):
-        return f"cannot be reached ({_short(str(error.__cause__ or error))})"
-    return f"broke off ({_short(str(error))})"
-
-
-def _short(text: str) -> str:
-    return " ".join("".join(c if c.isprintable() else " " for c in text[:600]).split())[:200]
 
 
 def _names(ids: Sequence[str]) -> str:

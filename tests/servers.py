@@ -93,6 +93,8 @@ def says(text: str, finish: str = "stop", refusal: str | None = None, logprob: f
         usage = {"prompt_tokens": 50, "completion_tokens": len(pieces), "total_tokens": 50 + len(pieces)}
         usage |= {"prompt_tokens_details": {"cached_tokens": 32}}
         last = chunk({"refusal": refusal} if refusal else {}, finish)
+        end = {"token": "</s>", "bytes": list(b"</s>"), "logprob": -0.01, "top_logprobs": []}
+        last["choices"][0]["logprobs"] = {"content": [end]}  # as vLLM: the token that ends a reply, without its text
         handler.chunks(chunk({"role": "assistant", "content": ""}), *chunks, last, {**chunk(), "usage": usage})
 
     return answer

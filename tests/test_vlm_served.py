@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -21,7 +22,7 @@ from fakes import SHORT, ToyPainter
 from PIL import Image
 
 from brushloop import Studio
-from brushloop.canvas import Brief, Plan, StepKind
+from brushloop.canvas import Brief, StepKind
 from brushloop.critic.critic import Critic
 from brushloop.critic.prompt import look_schema
 from brushloop.errors import ContextError, ServerError
@@ -69,7 +70,7 @@ def test_it_plans_as_the_model_itself_does(vlm: ServedVLM) -> None:
     for prompt in PROMPTS:
         question = Question(plan_text(prompt), plan_schema(), instructions="left out by its template")
         ours, theirs = local.ask(question), vlm.ask(question)
-        assert Plan.model_validate_json(theirs.text) and theirs.tokens_in == ours.tokens_in
+        assert json.loads(theirs.text)["elements"] and theirs.tokens_in == ours.tokens_in
         same += ours.text == theirs.text
     assert same >= len(PROMPTS) - 1, f"{same} of {len(PROMPTS)}"
 
