@@ -104,7 +104,8 @@ class Heads:
 
     def torn(self, id: str) -> bool:
         """Whether the last line is damaged."""
-        return _head(self.read(id).splitlines()[-1], id) is None
+        lines = self.read(id).splitlines()
+        return not lines or _head(lines[-1], id) is None
 
     def read(self, id: str) -> bytes:
         """The whole file.

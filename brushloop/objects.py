@@ -36,7 +36,7 @@ class Objects:
     """Pictures and steps under the hash of their bytes."""
 
     def __init__(self, files: Files) -> None:
-        self.files = self._files = files
+        self.files = files
         self.url = files.url
 
     # Pictures
@@ -74,7 +74,7 @@ class Objects:
 
     def image_path(self, frame: Frame | str) -> str:
         """Local path or URL of the PNG; it is not read."""
-        return self._files.where(_png(check_digest(frame.hash if isinstance(frame, Frame) else frame)))
+        return self.files.where(_png(check_digest(frame.hash if isinstance(frame, Frame) else frame)))
 
     # Steps
 
@@ -103,7 +103,7 @@ class Objects:
 
     def step_path(self, digest: str) -> str:
         """Local path or URL of the step's JSON; it is not read."""
-        return self._files.where(_json(check_digest(digest)))
+        return self.files.where(_json(check_digest(digest)))
 
     def chain(self, digest: str) -> list[tuple[str, Step]]:
         """The step and all its ancestors with their hashes, oldest first.
@@ -131,7 +131,7 @@ class Objects:
         """
         name = _note(check_digest(digest))
         try:
-            self._files.append(name, json.dumps(figures, sort_keys=True, allow_nan=False).encode())
+            self.files.append(name, json.dumps(figures, sort_keys=True, allow_nan=False).encode())
         except ValueError:
             raise InputError(f"a measurement of step {digest} is not a finite number: {figures}") from None
 
@@ -139,7 +139,7 @@ class Objects:
         """What was measured of a step; empty if nothing was. A line cut short by a power cut is passed over."""
         figures: dict[str, Any] = {}
         with contextlib.suppress(FileNotFoundError):
-            for line in self._files.read(_note(check_digest(digest))).splitlines():
+            for line in self.files.read(_note(check_digest(digest))).splitlines():
                 with contextlib.suppress(ValueError, TypeError):
                     figures |= json.loads(line)
         return figures
@@ -148,8 +148,8 @@ class Objects:
 
     def stored(self) -> Iterator[tuple[str, str]]:
         """Name and hash of every object in the store, whatever leads to it. Leftovers of killed writers are none."""
-        for folder in self._files.names("objects"):
-            for name in self._files.names(f"objects/{folder}"):
+        for folder in self.files.names("objects"):
+            for name in self.files.names(f"objects/{folder}"):
                 digest, _, kind = name.partition(".")
                 if _DIGEST.fullmatch(digest) and kind in ("png", "json"):
                     yield f"objects/{folder}/{name}", digest
@@ -157,7 +157,7 @@ class Objects:
     def sound(self, name: str, digest: str) -> bool:
         """Whether the bytes of an object still have its hash."""
         try:
-            return hashlib.sha256(self._files.read(name)).hexdigest() == digest
+            return hashlib.sha256(self.files.read(name)).hexdigest() == digest
         except (FileNotFoundError, StoreError):
             return False
 
@@ -165,14 +165,14 @@ class Objects:
 
     def _put(self, name: str, data: bytes) -> None:
         with contextlib.suppress(FileNotFoundError, StoreError):  # what cannot be read is written again
-            if self._files.read(name) == data and self._files.age(name) < FRESH:  # the old may be collected just now
+            if self.files.read(name) == data and self.files.age(name) < FRESH:  # the old may be collected just now
                 return
-        self._files.write(name, data)
+        self.files.write(name, data)
 
     def _object(self, name: str, digest: str, what: str) -> bytes:
-        where = self._files.where(name)
+        where = self.files.where(name)
         try:
-            data = self._files.read(name)
+            data = self.files.read(name)
         except FileNotFoundError:
             raise MissingObjectError(f"{what} {digest} is not in the store: expected at {where}") from None
         if hashlib.sha256(data).hexdigest() != digest:
@@ -185,18 +185,18 @@ class Objects:
     def _sync(self, steps: Mapping[str, Step]) -> None:
         """Wait until these steps and their pictures would survive a power cut."""
         pictures = {_png(frame.hash) for step in steps.values() for frame in frames_of(step)}
-        self._files.sync([*pictures, *map(_json, steps)])
+        self.files.sync([*pictures, *map(_json, steps)])
 
     def _steps_like(self, prefix: str) -> list[str]:
         if not _PREFIX.fullmatch(prefix):
             return []
-        names = (name.removesuffix(".json") for name in self._files.names(f"objects/{prefix[:2]}"))
+        names = (name.removesuffix(".json") for name in self.files.names(f"objects/{prefix[:2]}"))
         return [name for name in names if _DIGEST.fullmatch(name) and name.startswith(prefix)]
 
-    def _salvage(self, digest: str) -> Step | None:
+    def salvage(self, digest: str) -> Step | None:
         """The step as it lies there, changed or not; None if it cannot be read at all."""
         try:
-            return read_step(self._files.read(_json(digest)), digest)
+            return read_step(self.files.read(_json(digest)), digest)
         except (StoreError, FileNotFoundError):
             return None
 

@@ -56,7 +56,7 @@ class Store(Objects):
 
     def __init__(self, url: str | os.PathLike[str] | None = None) -> None:
         super().__init__(open_files(os.fspath(url) if url is not None else default_home()))
-        self._heads = Heads(self._files)
+        self._heads = Heads(self.files)
 
     def create(self, root: str, id: str | None = None) -> str:
         """Begin a creation at step `root` and return its id. The same id and root again change nothing.
@@ -108,6 +108,14 @@ class Store(Objects):
         self._heads.move(self._signed(moved, known))
         if finished:
             self._heads.sync(id)
+
+    def torn(self, id: str) -> bool:
+        """Whether the last line of the head of a creation is damaged."""
+        return self._heads.torn(id)
+
+    def put_back(self, head: Head) -> None:
+        """Add a head that was found again to a damaged file. With a key, only to one that is as it was sealed."""
+        self._heads.move(self._signed(head, None))
 
     def moves(self, id: str) -> list[Head]:
         """Every place where the head of a creation ever was, the oldest first; damaged lines are passed over.
@@ -200,7 +208,7 @@ class Store(Objects):
                 step = self.get_step(digest)
             except StoreError as error:
                 problems.append(Problem(error.code, digest, self.step_path(digest), str(error)))
-                step = self._salvage(digest)
+                step = self.salvage(digest)
             if step is None:
                 break
             steps[digest] = step

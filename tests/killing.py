@@ -27,6 +27,7 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 
 from brushloop import Studio
 from brushloop.agent import nodes
+from brushloop.agent.keeping import forget
 from brushloop.errors import UnknownCreationError
 from brushloop.files import LocalFiles
 
@@ -129,6 +130,7 @@ def work(home: Path, kill: tuple[int, str] | None) -> dict[str, Any]:
     except UnknownCreationError:
         made = studio.paint(PROMPT, seed=SEED, id=ID)
     assert made.image is not None
+    forget(studio.store)  # as `brushloop gc` does: one killed after its last step has nobody else to clear up
     with sqlite3.connect(home / "checkpoints.sqlite") as connection:
         (left,) = connection.execute("select count(*) from checkpoints").fetchone()
     steps = [path.stem for path in (home / "objects").glob("*/*.json")]

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from brushloop.agent import looking, making, serving
+from brushloop.agent import keeping, looking, making, serving
 from brushloop.agent.console import failure
 from brushloop.errors import BrushloopError, InputError, Interrupted
 
@@ -30,7 +30,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 
 
 @app.callback(invoke_without_command=True)
-def _top(
+def top(
     context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
 ) -> None:
     """An image is made the way a painter makes it: plan, draft, reflect, refine, round after round."""
@@ -45,18 +45,22 @@ def _top(
 for _command in (
     making.paint, making.edit, making.resume, making.fork,
     looking.show, looking.steps, looking.replay, looking.verify, looking.export, looking.list_, looking.models,
+    keeping.gc, keeping.repair,
     serving.serve_vlm,
 ):  # fmt: skip
     app.command(_command.__name__.rstrip("_").replace("_", "-"))(_command)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code. Whatever goes wrong is told in one line."""
+def main(argv: Sequence[str] | None = None, group: typer.Typer = app) -> int:
+    """Run the command line and return its exit code. Whatever goes wrong is told in one line.
+
+    `group` has these commands and maybe more: what the whole command is stands in `brushloop.cli`.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
     as_json = "--json" in words
     _be_quiet()
     try:
-        with _sigterm_as_ctrl_c(), typer.main.get_command(app).make_context("brushloop", words) as context:
+        with _sigterm_as_ctrl_c(), typer.main.get_command(group).make_context("brushloop", words) as context:
             context.command.invoke(context)
     except typer.Exit as exit:
         return exit.exit_code
