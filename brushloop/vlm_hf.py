@@ -53,9 +53,6 @@ class HubVLM:
                 "use a smaller picture, a shorter prompt, or a model with a longer context"
             )
         chosen = _Chosen(Writing(self._vocabulary, question))
-        for part in self._model.modules():
-            if hasattr(part, "rope_deltas"):
-                part.rope_deltas = None  # Qwen's: left over from the last picture, it would shift this question
         with torch.inference_mode():
             self._model.generate(
                 **inputs.to(self._model.device),

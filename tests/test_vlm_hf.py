@@ -169,9 +169,6 @@ def test_its_log_probabilities_are_those_of_one_pass_over_everything(folder: Pat
         if "mm_token_type_ids" in extra:
             zeros = torch.zeros(1, len(ids), dtype=extra["mm_token_type_ids"].dtype)
             extra["mm_token_type_ids"] = torch.cat([extra["mm_token_type_ids"], zeros], dim=1)
-        for part in model._model.modules():
-            if hasattr(part, "rope_deltas"):
-                part.rope_deltas = None
         logits = model._model(input_ids=whole, **extra).logits[0, inputs["input_ids"].shape[1] - 1 : -1]
         free = [i for i, token in enumerate(reply.tokens) if token.logprob not in (None, 0.0)]
         assert free, "somewhere the model had a choice"
