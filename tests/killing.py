@@ -18,6 +18,7 @@ import shutil
 import signal
 import sqlite3
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -158,6 +159,8 @@ def forked(home: Path, kill: tuple[int, str] | None) -> dict[str, Any] | None:
             with os.fdopen(writer, "wb") as pipe:
                 pipe.write(said)
             status = 0
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(status)
     os.close(writer)

@@ -8,6 +8,8 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from langgraph.errors import InvalidUpdateError
+
 from brushloop.agent.beside import beside
 from brushloop.agent.checkpoints import errors_told
 from brushloop.agent.context import Context
@@ -126,17 +128,17 @@ def run(
 
 def _enter(graph: Graph, config: RunnableConfig, state: State) -> str | None:
     """Make the checkpoint agree with `state`; return the node that comes next."""
+    saver = graph.checkpointer
+    assert saver and not isinstance(saver, bool)
     known: dict[str, Any] = {}
     ahead: tuple[str, ...] = ()
     try:
         saved = graph.get_state(config)
         known, ahead = saved.values, saved.next
-    except (ValueError, TypeError, KeyError, AttributeError):  # written by something else: the chain knows better
-        assert graph.checkpointer and not isinstance(graph.checkpointer, bool)
-        graph.checkpointer.delete_thread(state["id"])
-    if (
-        known != state or not ahead
-    ):  # nothing ahead: killed between a node's writes and its checkpoint
+    except (ValueError, TypeError, KeyError, AttributeError, InvalidUpdateError):  # written by something else
+        pass
+    if known != state or not ahead:  # nothing ahead: killed between a node's writes and its checkpoint
+        saver.delete_thread(state["id"])  # those writes too: they would be taken into account a second time
         graph.update_state(config, {**state}, as_node=LAST_NODE[state["phase"]])
     return _waiting(graph, config)
 
