@@ -134,6 +134,10 @@ class Intake:
         """A creation by its id, a step by its hash, or a unique prefix of either."""
         return Creation.open(self.store, name)
 
+    def state(self, id: str) -> State:
+        """The state of the loop at the head of a creation: what a run of the graph begins from."""
+        return self._state(id, self.store.head(id))
+
     # Inside
 
     def _new(self, root: Step, id: str | None) -> Creation:

@@ -210,7 +210,7 @@ class Studio(Intake):
             id: the creation.
             afresh: whether it may wait before the very first node; one who answers a pause has just waited there.
         """
-        state = self._state(id, self.store.head(id))
+        state = self.state(id)
         if state["phase"] != "finished":
             painter = masked(self.painter, state["brief"], self.store)
             makers = painter, Planner(self.vlm), Critic(self.vlm)
