@@ -1,6 +1,6 @@
 """`python -m brushloop` is the command `brushloop`."""
 
-from brushloop.agent.cli import main
+from brushloop.cli.main import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -1,0 +1,87 @@
+"""The command `brushloop eval`: how the loop worked, measured over creations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from brushloop.agent.console import result
+from brushloop.agent.looking import Json
+
+if TYPE_CHECKING:
+    from brushloop.supervision.process import See
+    from brushloop.supervision.records import Record
+
+Names = Annotated[
+    list[str] | None, typer.Argument(help="Creations, as for show; none means all of them.", metavar="[NAME]...")
+]
+
+
+def evaluate(
+    names: Names = None,
+    home: Annotated[Path | None, typer.Option(help="The store of creations; by default BRUSHLOOP_HOME.")] = None,
+    records: Annotated[Path | None, typer.Option(help="Exported records instead of a store.")] = None,
+    detector: Annotated[
+        Path | None, typer.Option(help="Weights of the detector that says what is there; by default the judge.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure how the loop worked: what the critic found, what was repaired, what drifted, what it cost."""
+    from brushloop.errors import InputError
+    from brushloop.supervision.detector import Detective
+    from brushloop.supervision.process import measure
+
+    if records and (names or home):
+        raise InputError("give --records, or creations of a store, not both")
+    found = list(_recorded(records) if records else _created(home, names or []))
+    if not found:
+        raise InputError("there is no creation to measure: paint some first, or name another --home")
+    witness = Detective(detector) if detector else Detective()
+    value = {**measure(found, witness).as_json(), "detector": witness.ref.model_dump()}
+    result(value, _lines(value), as_json)
+
+
+def _recorded(path: Path) -> Iterator[tuple[Record, See]]:
+    from brushloop.supervision.records import RecordFolder
+
+    folder = RecordFolder.open(path)
+    return ((record, folder.image) for record in folder if record.source.name == "loop")
+
+
+def _created(home: Path | None, names: list[str]) -> Iterator[tuple[Record, See]]:
+    from brushloop.agent.names import creation_of
+    from brushloop.creation import Creation
+    from brushloop.errors import InputError
+    from brushloop.store import Store
+    from brushloop.supervision.export import of_creation
+
+    if home and not home.is_dir():
+        raise InputError(f"no store of creations at {home}: --home names a folder like BRUSHLOOP_HOME")
+    store = Store(home)
+    creations = [creation_of(store, name, False) for name in names] or [
+        Creation(head.id, head.head, store) for head in reversed(store.heads())
+    ]
+    return ((of_creation(creation), store.get_image) for creation in creations)
+
+
+def _lines(value: Mapping[str, Any]) -> Iterator[str]:
+    yield f"{value['creations']} creations, {value['left_out']} left out; witness {value['detector']['id']}"
+    for kind, found in value["inspection"].items():
+        yield f"inspection {kind:<12} precision {_rate(found['precision'])}  recall {_rate(found['recall'])}"
+    for name in ("detected", "over_correction", "repair", "needless", "broke", "never_worse_by_critic",
+                 "never_worse_by_detector", "as_planned"):  # fmt: skip
+        yield f"{name.replace('_', ' '):<23} {_rate(value[name])}"
+    drift = ", ".join(f"{number}: {amount:.4f}" for number, amount in value["drift_by_round"].items())
+    yield f"{'drift by round':<23} {drift or '-'}"
+    for name in ("rounds", "denoising_steps"):
+        spent = value[name]
+        yield f"{name.replace('_', ' '):<23} mean {spent['mean'] if spent['mean'] is not None else '-'}"
+
+
+def _rate(found: Mapping[str, Any]) -> str:
+    if found["rate"] is None:
+        return "-" + " " * 21
+    return f"{found['rate']:.2f} [{found['low']:.2f}, {found['high']:.2f}] of {found['of']}".ljust(22)
