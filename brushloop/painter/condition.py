@@ -120,12 +120,14 @@ def join(canvas: Tensor | None, mask: Tensor, index: Tensor) -> tuple[Tensor, Te
 def encode_condition(transformer: FluxTransformer2DModel, tokens: Tensor, ids: Tensor) -> Condition:
     """One pass over a condition's clean tokens (B C channels) with position ids (C 3); returns its keys and values."""
     batch = tokens.shape[0]
+    guided = getattr(transformer.config, "guidance_embeds", False)  # a distilled base wants a guidance, here none
     condition = Condition()
     transformer(
         hidden_states=tokens,
         encoder_hidden_states=tokens.new_zeros(batch, 0, transformer.config.joint_attention_dim),
         pooled_projections=tokens.new_zeros(batch, transformer.config.pooled_projection_dim),
         timestep=tokens.new_zeros(batch),
+        guidance=tokens.new_zeros(batch) if guided else None,
         img_ids=ids,
         txt_ids=ids.new_zeros(0, 3),
         joint_attention_kwargs={"condition": condition},
@@ -143,6 +145,7 @@ def velocity(
     pooled: Tensor,
     ids: Tensor,
     condition: Condition | None = None,
+    guidance: Tensor | None = None,
 ) -> Tensor:
     """Flow-matching velocity (noise minus data), (B N channels), at `timestep` (B) in 0-1.
 
@@ -152,12 +155,14 @@ def velocity(
         pooled: pooled text features (B D).
         ids: position ids of the picture's tokens (N 3).
         condition: read by every layer, of batch 1 or B.
+        guidance: scale (B) that a guidance-distilled base reads; None for any other.
     """
     out: Tensor = transformer(
         hidden_states=noisy,
         encoder_hidden_states=words,
         pooled_projections=pooled,
         timestep=timestep,
+        guidance=guidance,
         img_ids=ids,
         txt_ids=ids.new_zeros(words.shape[1], 3),
         joint_attention_kwargs=None if condition is None else {"condition": condition},
