@@ -1,8 +1,10 @@
-"""Finding, checking and naming weights folders. Only safetensors are read; nothing is unpickled."""
+"""Finding, checking and naming weights folders. Only safetensors are read; nothing is unpickled or run."""
 
 from __future__ import annotations
 
 import hashlib
+import json
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +16,17 @@ from brushloop.errors import BrushloopError, WeightsError
 
 SHIPPED = Path(__file__).parent / "models"
 """The folders that come with the package: `painter` and `vlm`."""
+
+
+MAX_HEADER = 25 * 2**20
+"""Bytes of the largest header of a safetensors file: beyond any model's, and read before anything else is."""
+
+PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy", ".npz")
+
+_BITS = {
+    "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "U16": 16, "I16": 16, "F16": 16,
+    "BF16": 16, "U32": 32, "I32": 32, "F32": 32, "U64": 64, "I64": 64, "F64": 64, "C64": 64, "F4": 4,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -84,4 +97,54 @@ def find(kind: str, folder: str | None, files: Sequence[str]) -> Weights:
             raise WeightsError(
                 f"the {kind} weights in {where} lack {name}: the folder is incomplete or of another kind; copy it again"
             )
+    tensors = sorted(where.rglob("*.safetensors"))
+    pickled = [path for path in where.rglob("*") if path.suffix.lower() in PICKLED]
+    if pickled and not tensors:
+        raise WeightsError(
+            f"the {kind} weights in {where} are pickled ({pickled[0].name}), and loading those runs whatever they "
+            "hold: take the safetensors of the same model"
+        )
+    for path in tensors:
+        check(path)
+    for path in where.rglob("*.json"):
+        if b'"auto_map"' in path.read_bytes():
+            raise WeightsError(f"{path} asks for code of its own, which brushloop does not run: take a model without")
     return Weights(kind, where)
+
+
+def check(path: Path) -> None:
+    """Look at the header of a safetensors file: every tensor in its place, none over another, nothing left over.
+
+    Raises:
+        WeightsError: it is truncated, pickled, or no safetensors file at all.
+    """
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            size = path.stat().st_size - 8 - length
+            if not 2 <= length <= MAX_HEADER or size < 0:
+                raise ValueError(f"its header would be {length} bytes long")
+            tensors = json.loads(file.read(length), object_pairs_hook=_once)
+        tensors.pop("__metadata__", None)
+        end = 0
+        for name, tensor in sorted(tensors.items(), key=lambda item: item[1]["data_offsets"]):
+            begin, stop = tensor["data_offsets"]
+            sizes = tensor["shape"]
+            if not all(type(number) is int and number >= 0 for number in (begin, stop, *sizes)):
+                raise ValueError(f"{name} has sizes that are no numbers")
+            if begin != end or (stop - begin) * 8 != math.prod(sizes) * _BITS[tensor["dtype"]]:
+                raise ValueError(f"{name} is not where its header says")
+            end = stop
+        if end != size:
+            raise ValueError(f"{size} bytes of weights where {end} belong")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise WeightsError(
+            f"{path} is no whole safetensors file ({' '.join(str(error).split())[:120]}): copy it again"
+        ) from error
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name stands in it twice")
+    return found
