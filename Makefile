@@ -12,13 +12,14 @@ CONSTRAINT = $(if $(shell nvidia-smi -L 2>/dev/null),,-c constraints-cpu.txt)
 # pip's notices are for people at a terminal, not for logs.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: install demo test test-vllm check bench clean help
+.PHONY: install demo test test-api test-vllm check bench clean help
 
 help:
 	@echo "make install  set up $(VENV)"
 	@echo "make demo     paint a picture into demo/, round by round, and write a page that shows how"
 	@echo "make test     run the tests"
 	@echo "make test-vllm  paint through a real vLLM server, in .venv-vllm (some 3.5 GB); takes minutes"
+	@echo "make test-api  a thousand cases and more against every operation of the HTTP API; takes minutes"
 	@echo "make test-trust  the long forms: kills, damage, hostile input, a browser"
 	@echo "make check    lint, format, types and the import contract"
 	@echo "make bench    measure; writes docs/bench.md"
@@ -60,6 +61,9 @@ endif
 
 test-vllm: $(VENV)/.installed-dev .venv-vllm/.installed
 	$(BIN)/python -m pytest -q --timeout 1800 -m vllm tests/test_vlm_served.py
+
+test-api: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -q -m api -s tests/test_serve_fuzz.py
 
 test-trust: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -q -m trust --timeout 3600 --durations 0

@@ -41,7 +41,8 @@ def one_thread() -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip, with the reason shown, what needs weights that this checkout does not hold; long forms run when named."""
     if not config.option.markexpr:
-        long = [item for item in items if item.get_closest_marker("trust") or item.get_closest_marker("vllm")]
+        names = ("trust", "vllm", "api")
+        long = [item for item in items if any(item.get_closest_marker(name) for name in names)]
         config.hook.pytest_deselected(items=long)
         items[:] = [item for item in items if item not in long]
     absent = [name for name in ("painter", "vlm") if not (MODELS / name).is_dir()]
