@@ -113,7 +113,7 @@ def test_the_object_is_named_and_the_rest_is_kept(number: int, whole: Creation, 
     named = resumed = 0
     for case in range(number):
         home = tmp_path / f"{case}"
-        shutil.copytree(whole.store.url, home)
+        shutil.copytree(whole.store.url, home, ignore=shutil.ignore_patterns("checkpoints*"))
         what, path = damage(home, chance)
         store = Store(home)
         sound = [name for name, digest in store.stored() if store.sound(name, digest)]
@@ -153,7 +153,7 @@ def test_repair_of_what_is_whole_changes_nothing(whole: Creation) -> None:
 
 def test_what_came_after_the_damage_can_be_opened_by_its_hash(whole: Creation, tmp_path: Path) -> None:
     home = tmp_path / "copy"
-    shutil.copytree(whole.store.url, home)
+    shutil.copytree(whole.store.url, home, ignore=shutil.ignore_patterns("checkpoints*"))
     store = Store(home)
     drawn = next(step for step in whole.steps if step.outputs and step.kind == "draft")
     Path(store.image_path(drawn.outputs[0])).write_bytes(b"gone")

@@ -1,0 +1,187 @@
+"""Whatever a text says, on the page it is a text: nothing runs, and nothing is asked of anybody."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from html.parser import HTMLParser
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import payloads
+import pytest
+from fakes import CAT
+from PIL import Image
+
+from brushloop import Brief, Creation, Plan, Step, Store
+from brushloop.agent.page import page
+from brushloop.canvas import (
+    ConditionUnit,
+    Correction,
+    Critique,
+    EditType,
+    Element,
+    Finding,
+    ModelRef,
+    PlanStep,
+    Status,
+    StepKind,
+    Verdict,
+)
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+ALL = payloads.payloads()
+
+
+def creation(text: str, store: Store) -> Creation:
+    """A creation that has this text wherever a text can be."""
+    prompt = "".join(letter for letter in text if ord(letter) >= 32 or letter in "\n\t") or "x"
+    maker = ModelRef(id=text, weights=text)
+    brief = Brief(prompt=prompt, units=(ConditionUnit(text=text),))
+    plan = Plan(
+        elements=(
+            Element(name=text[:80], role="background", color=text, size=text),
+            Element(name=text[-80:], color=text, size=text, boxes=(CAT,)),
+        ),
+        steps=(PlanStep(instruction=text, expected=text, adds=(0, 1)),),
+        style=text,
+        domain=text,
+    )
+    wish = Correction(edit=EditType.ADD, instruction=text, regions=(CAT,))
+    seen = Finding(element=1, status=Status.WRONG, seen=text, score=0.5)
+    critique = Critique(findings=(seen,), corrections=(wish,), verdict=Verdict.REFINE, score=0.5)
+    frame = store.put_image(Image.new("RGB", (8, 8)))
+    made = {"plan_step": 0, "denoising_steps": text, "guidance": text, "strength": text, "drift": 0.1, "regions": text}
+    digest = None
+    for step in (
+        Step(kind=StepKind.BRIEF, brief=brief, text=text, settings={"painter": text, "vlm": text}),
+        Step(kind=StepKind.PLAN, plan=plan, text=text, model=maker),
+        Step(kind=StepKind.DRAFT, outputs=(frame,), text=f"{text} ", model=maker, seed=1, settings=made),
+        Step(kind=StepKind.REFLECT, inputs=(frame,), critique=critique, text=text, model=maker),
+        Step(
+            kind=StepKind.REFINE,
+            inputs=(frame,),
+            outputs=(frame,),
+            text=text,
+            model=maker,
+            settings=made | {"edit": text, "correction": 0},
+        ),
+        Step(kind=StepKind.REFLECT, inputs=(frame,), critique=critique, text=text, model=maker),
+        Step(kind=StepKind.HUMAN, critique=critique, text=text),
+        Step(kind=StepKind.FINISH, outputs=(frame,), critique=critique, text=text, settings={"stop_reason": "stalled"}),
+    ):
+        digest = store.put_step(step.model_copy(update={"parent": digest}))
+        store.measure(digest, seconds=1.0, tokens=1)
+    assert digest is not None
+    return Creation(store.create(digest), digest, store)
+
+
+class Shape(HTMLParser):
+    """The tags of a page and the names of their attributes; what they say is left out."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, tuple[str, ...]]] = []
+        self.texts: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, tuple(name for name, _ in attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+@pytest.mark.parametrize("number", [40, pytest.param(150, marks=pytest.mark.trust)])
+def test_no_text_changes_the_shape_of_a_page(number: int) -> None:
+    assert len(set(ALL)) >= 150
+    store = Store("memory://payloads")
+    plain = Shape(page(creation("a red cat", store))).tags
+    assert len(plain) > 60 and not [tag for tag, _ in plain if tag in ("svg", "iframe", "object", "embed", "link")]
+    for text in ALL[:: max(1, len(ALL) // number)]:
+        html = page(creation(text, store))
+        shape = Shape(html)
+        long = [(tag, names) for tag, names in shape.tags if (tag, names) != ("h1", ("class",))]
+        assert len(long) >= len(plain) - 1 and {*shape.tags} <= {*plain, ("h1", ("class",))}, text
+        assert html.count("<script>") == 1, text
+        assert html.count("default-src &#39;none&#39;") == 1, text
+        shown = any(text.strip() in said for said in shape.texts)
+        assert shown, f"{text} is shown, as a text"
+
+
+# In a browser
+
+
+@contextmanager
+def site(pages: dict[str, str]) -> Iterator[tuple[str, list[str]]]:
+    """Serve pages on loopback, and note every other thing that is asked for."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            html = pages.get(self.path)
+            if html is None:
+                asked.append(self.path)
+            self.send_response(200 if html else 404)
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.end_headers()
+            self.wfile.write((html or "").encode("utf-8", "replace"))
+
+        do_POST = do_GET
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", asked
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+INDEX = """<!doctype html><meta charset=utf-8><title>index</title>%s
+<script>onload = () => {
+  for (const frame of document.querySelectorAll("iframe"))
+    for (const link of frame.contentDocument.querySelectorAll("a, summary, button, input"))
+      link.click();
+  setTimeout(() => {
+    const ran = [...document.querySelectorAll("iframe")]
+      .filter((frame) => !frame.contentDocument || frame.contentDocument.documentElement.hasAttribute("ran"));
+    document.body.innerHTML = "";
+    document.title = "looked at " + frames + ": " + ran.map((frame) => frame.id).join(" ") + ".";
+  }, 3000);
+  const frames = document.querySelectorAll("iframe").length;
+};</script>"""
+
+
+@pytest.mark.trust
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here to try the pages in")
+def test_nothing_runs_in_a_browser_and_nothing_is_asked(tmp_path: Path) -> None:
+    assert CHROMIUM is not None
+    store, pages = Store("memory://browser"), {"/favicon.ico": " "}
+    with site(pages) as (url, asked):
+        texts = payloads.payloads(f"{url}/out")
+        for number, text in enumerate(texts):
+            pages[f"/{number}"] = page(creation(text, store))
+        pages["/raw"] = f"<!doctype html><p>{texts[0]}</p>"
+        frames = [f"<iframe id=f{path.strip('/')} src={path}></iframe>" for path in pages if path != "/favicon.ico"]
+        pages["/index"] = INDEX % "".join(frames)
+        done = subprocess.run(
+            [
+                CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}",
+                "--virtual-time-budget=20000", "--dump-dom", f"{url}/index",
+            ],
+            capture_output=True, text=True, timeout=900,
+        )  # fmt: skip
+    title = re.search(r"<title>(.*)</title>", done.stdout)
+    assert title, done.stderr[-2000:]
+    assert title[1] == f"looked at {len(texts) + 1}: fraw.", "the page without any care runs, and only that"
+    assert asked == ["/out"], "and only that one asks for something"
