@@ -55,7 +55,7 @@ class HubVLM:
         chosen = _Chosen(Writing(self._vocabulary, question))
         with torch.inference_mode():
             self._model.generate(
-                **inputs.to(self._model.device),
+                **inputs.to(self._model.device, self._model.dtype),
                 do_sample=False,
                 max_new_tokens=min(question.max_tokens, most - length),
                 logits_processor=LogitsProcessorList([chosen]),
