@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import httpx2
 import pytest
 from conftest import ROOT
 from fakes import BALL, INK, SHORT, ToyPainter, ToyVLM
 from mcp import Client, MCPError, StdioServerParameters
+from mcp.client.streamable_http import streamable_http_client
 from PIL import Image
 from serving import running, toy_studio
 
@@ -184,6 +186,36 @@ def test_over_stdio(home: Path) -> None:
             return str((await call(client, "paint", prompt=PROMPT))["id"])
 
     assert toy_studio(home).open(asyncio.run(talk())).finished
+
+
+def test_over_http_each_key_sees_its_own(home: Path) -> None:
+    server, jobs = create_server(toy_studio(home))
+    keys = {"ann": "a" * 20, "bob": "b" * 20}
+    jobs.start()
+
+    async def as_(url: str, owner: str, talk: Callable[[Client], Awaitable[None]]) -> None:
+        headers = {"Authorization": f"Bearer {keys[owner]}"}
+        async with (
+            httpx2.AsyncClient(headers=headers, timeout=30) as http,
+            Client(streamable_http_client(f"{url}/mcp", http_client=http)) as client,
+        ):
+            await talk(client)
+
+    ids: list[str] = []
+
+    async def paints(client: Client) -> None:
+        ids.append((await call(client, "paint", prompt=PROMPT))["id"])
+
+    async def looks(client: Client) -> None:
+        assert "unknown_creation" in await refused(client, "status", id=ids[0])
+
+    try:
+        with running(over_http(server, Rules(keys=keys))) as url:
+            asyncio.run(as_(url, "ann", paints))
+            asyncio.run(as_(url, "bob", looks))
+            assert httpx.post(f"{url}/mcp", json={}).status_code == 401
+    finally:
+        jobs.close()
 
 
 def test_over_http_behind_the_guard(home: Path) -> None:

@@ -276,8 +276,14 @@ def test_one_painted_without_a_server_is_watched_and_resumed(client: Client, hom
     assert [event["hash"] for _, event in told(client, done.id)] == done.hashes
     assert client.get(f"/v1/creations/{done.id}").json()["state"] == "finished"
     assert client.get(f"/v1/creations/{left.id}").json()["state"] == "unfinished"
-    post(client, f"{left.id}/resume")
-    assert settled(client, left.id)["state"] == "finished"
+    post(client, f"{left.id}/resume", pause=["before:draft"])
+    assert settled(client, left.id)["state"] == "waiting"
+    studio.resume(left.id)
+    assert client.get(f"/v1/creations/{left.id}").json()["state"] == "finished", "the chain has the last word"
+    hashes = [event["hash"] for _, event in told(client, left.id) if event["type"] == "step"]
+    assert hashes == studio.open(left.id).hashes
+    page = client.get(f"/v1/creations/{done.id}/steps", params={"first": 2, "limit": 3}).json()
+    assert [step["number"] for step in page["data"]] == [2, 3, 4] and page["has_more"]
 
 
 def test_a_model_that_fails_is_told_and_the_creation_goes_on_later(home: Path) -> None:

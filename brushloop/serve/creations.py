@@ -161,12 +161,9 @@ async def events(
     job = await asyncio.to_thread(jobs.known, id, owner_of(request))
     if last and last.isdecimal() and len(last) < 16:
         after = max(after, int(last))
+    if job.state not in ALIVE:  # what was painted without a server stands in its chain alone
+        await asyncio.to_thread(jobs.catch_up, id)
     lines = await asyncio.to_thread(jobs.log.lines, id)
-    if not lines:  # painted without a server: its chain is all there is to tell
-        with jobs.log.held(id) as held:
-            if held:
-                await asyncio.to_thread(jobs.log.catch_up, id)
-        lines = await asyncio.to_thread(jobs.log.lines, id)
     if len(lines) <= after and job.state not in ALIVE:
         return Response(status_code=204)
 
@@ -179,13 +176,20 @@ async def events(
     return EventSourceResponse(told(), ping=15, headers={"Cache-Control": "no-store"})
 
 
-@router.get("/{id}/steps", response_model=StepList, response_model_exclude_defaults=False)
-def steps(id: Id, request: Request) -> StepList:
+@router.get("/{id}/steps", response_model=StepList)
+def steps(
+    id: Id,
+    request: Request,
+    first: Annotated[int, Query(ge=0, le=2**31, description="The number of the first step to show.")] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 1000,
+) -> StepList:
     """The chain, the oldest step first, with plans, critiques, pictures and what was measured."""
     jobs = jobs_of(request)
     jobs.known(id, owner_of(request))
     hashes = Creation(id, jobs.store.head(id), jobs.store).hashes
-    return StepList(data=[step_view(jobs.store, id, digest, number) for number, digest in enumerate(hashes)])
+    numbers = range(len(hashes))[first : first + limit]
+    shown = [step_view(jobs.store, id, hashes[number], number) for number in numbers]
+    return StepList(data=shown, has_more=first + limit < len(hashes))
 
 
 @router.get("/{id}/image", responses=PNG)

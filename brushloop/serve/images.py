@@ -115,8 +115,8 @@ async def edits(
     given = [*(image or []), *(image_list or [])]
     if len(given) != 1:
         raise InputError(f"{len(given)} pictures were given as image: give one")
-    picture = decode(await given[0].read(), "the image")
-    area = decode(await mask.read(), "the mask") if mask else None
+    picture = await asyncio.to_thread(decode, await given[0].read(), "the image")
+    area = await asyncio.to_thread(decode, await mask.read(), "the mask") if mask else None
     own = await asyncio.to_thread(lambda: jobs_of(request).studio.painter.size)
     if size != "auto" and size_from(size) != own:
         raise InputError(f"an edit has the painter's own size, {own[0]}x{own[1]}: ask for that, or for auto")

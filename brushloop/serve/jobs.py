@@ -247,9 +247,7 @@ class Jobs:
         self.log.append(id, "queued", **asked)
         if cancelled:
             self.log.append(id, "cancel")
-        with self.log.held(id) as held:
-            if held:
-                self.log.catch_up(id)
+        self.catch_up(id)
         self.log.sync(id)
         with self._changed:
             self._interrupted.discard(id)
@@ -271,6 +269,12 @@ class Jobs:
         if owner not in (ANYONE, job.owner):
             raise UnknownCreationError(f"no creation {id!r}")
         return job
+
+    def catch_up(self, id: str) -> None:
+        """Bring the log in line with the chain, unless somebody works on it and will do so."""
+        with self.log.held(id) as held:
+            if held:
+                self.log.catch_up(id)
 
     async def follow(
         self, id: str, after: int = 0, *, wait: bool = True, until: float | None = None

@@ -111,12 +111,17 @@ class Log:
         return [_line(text) for text in whole]
 
     def job(self, id: str) -> Job:
-        """What the log says of a creation, or, where it says nothing, what its chain does."""
-        lines = self.lines(id)
-        job = job_of(lines)
-        if job.state == "unfinished" and "stop_reason" in self.store.get_step(self.store.head(id)).settings:
+        """What the log says of a creation; of one that no server works on, the chain has the last word.
+
+        Raises:
+            UnknownCreationError: no creation of that id.
+        """
+        job = job_of(self.lines(id))
+        if job.state in ALIVE:
+            return job
+        if "stop_reason" in self.store.get_step(self.store.head(id)).settings:
             return replace(job, state="finished")
-        return job
+        return replace(job, state="unfinished") if job.state == "finished" else job
 
     def catch_up(self, id: str) -> None:
         """Add the steps of the chain that the log lacks: those of before it, and those a killed process left out."""

@@ -199,6 +199,7 @@ class StepList(BaseModel):
 
     object: Literal["list"] = "list"
     data: list[StepView]
+    has_more: bool
 
 
 class ErrorBody(BaseModel):
