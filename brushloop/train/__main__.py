@@ -1,8 +1,8 @@
 """`python -m brushloop.train NAME`: train one of the embedded models, or go on with a run that was stopped.
 
 The order from nothing is: autoencoder, judge, painter, vlm; then, to close the loop, teacher, states (which the
-installed models paint) and vlm again for more steps. Each writes its run under `--runs` (checkpoint, log, and
-the folder that ships); `--install` copies that folder into the package.
+installed models paint) and vlm again for more steps; process, then recraft, are adapters of the painter. Each
+writes its run under `--runs` (checkpoint, log, and what ships); `--install` copies that into the package.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from brushloop.errors import InputError
 from brushloop.train.loop import Recipe
 from brushloop.weights import SHIPPED
 
-NAMES = ("autoencoder", "judge", "teacher", "painter", "states", "vlm")
+NAMES = ("autoencoder", "judge", "teacher", "painter", "states", "vlm", "process", "recraft")
 
 
 def run(name: str, runs: Path, steps: int | None, seconds: float | None, debug: bool) -> Path:
@@ -59,6 +59,13 @@ def run(name: str, runs: Path, steps: int | None, seconds: float | None, debug: 
 
         painter.train(where, vae, fitted(painter.RECIPE), seconds)
         return where / "painter"
+    if name in ("process", "recraft"):
+        from brushloop.train import process
+
+        base = runs / "painter" / "painter"
+        first = runs / "process" / "process.safetensors" if name == "recraft" else None
+        recipe = process.RECRAFT if first else process.RECIPE
+        return process.train(where, base if base.is_dir() else SHIPPED / "painter", first, fitted(recipe), seconds)
     from brushloop.train import vlm
 
     tower = replace(vlm.TOWER, steps=2, batch=2) if debug else vlm.TOWER
@@ -84,6 +91,11 @@ def install(name: str, made: Path) -> Path:
         from brushloop.supervision.judge import WEIGHTS
 
         return Path(shutil.copy(made, WEIGHTS))
+    if name in ("process", "recraft"):
+        from brushloop.painter.adapters.files import INSTALLED
+
+        INSTALLED.mkdir(parents=True, exist_ok=True)
+        return Path(shutil.copy(made, INSTALLED / made.name))
     target = SHIPPED / name
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(made, target)
@@ -108,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         torch.set_num_threads(given.threads)
     made = run(given.name, given.runs, given.steps, given.seconds, given.recipe == "debug")
     print(made)
-    if given.install and given.name in ("judge", "painter", "vlm"):
+    if given.install and given.name in ("judge", "painter", "vlm", "process", "recraft"):
         print(install(given.name, made))
     return 0
 

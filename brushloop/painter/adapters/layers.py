@@ -8,6 +8,7 @@ Shapes: B batch, D domains, R rank.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -122,13 +123,13 @@ def add(
     cells: dict[str, int] | None = None,
 ) -> list[nn.Parameter]:
     """Lay a fresh adapter over every Linear of the blocks and return its parameters; A is random (Kaiming), B zero."""
-    transformer.add_adapter(
-        AsymmetricConfig(
-            r=rank, lora_alpha=rank, target_modules=sorted(linears(transformer)), domains=list(domains), form=form,
-            cells=dict(cells or {}),
-        ),
-        adapter_name=name,
+    config = AsymmetricConfig(
+        r=rank, lora_alpha=rank, target_modules=sorted(linears(transformer)), domains=list(domains), form=form,
+        cells=dict(cells or {}),
     )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Already found a `peft_config`")  # a second adapter is what is meant
+        transformer.add_adapter(config, adapter_name=name)
     return list(parameters(transformer, name).values())
 
 

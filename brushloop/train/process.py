@@ -1,0 +1,176 @@
+"""Recipes `process` and `recraft`: adapters that teach the embedded painter how things are made, step by step.
+
+`process` is the asymmetric LoRA of MakeAnything's first stage: one A, one B a domain, and a batch that mixes
+domains, because ω is set for each sample. `recraft` is its second stage: the first adapter stands still, and a LoRA
+learns to paint the frames around those that are given, mostly those before the last one, sometimes those after the
+first ones, so that a making can go on beyond one grid. Given frames are clean condition tokens; the loss is flow
+matching over the others. The base, its autoencoder and its text encoders are frozen.
+
+Shapes: B batch, K frames of a grid, n tokens of a cell, C channels, D domains.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from brushloop.errors import InputError
+from brushloop.painter.adapters import files, layers
+from brushloop.painter.adapters.adapter import Adapter
+from brushloop.painter.condition import encode_condition, positions, prepare, velocity
+from brushloop.painter.domains import domain
+from brushloop.painter.grids import Layout
+from brushloop.painter.process import caption
+from brushloop.painter.sheets import Sheet
+from brushloop.painter.tokens import pack, to_pixels
+from brushloop.supervision.processes import DOMAINS, Making, make
+from brushloop.train.loop import Recipe, fit
+
+RECIPE = Recipe(steps=6000, batch=6, lr=1e-3, warmup=100, ema=0.998, weight_decay=0.0, stable=True, log_every=40)
+RECRAFT = Recipe(steps=3000, batch=6, lr=7e-4, warmup=100, ema=0.998, weight_decay=0.0, stable=True, log_every=40)
+RANK = 32
+CELLS = {"2x2": 64, "3x3": 48}
+"""Pixels along a side of a frame, by layout."""
+TURNS = ("3x3", "3x3", "2x2")
+SHIFT = 0.6
+"""Mean of the logit-normal timesteps, as in the painter's recipe."""
+
+
+def sample(rng: random.Random, layout: Layout, cell: int) -> tuple[str, Making, str]:
+    """A domain of that layout, the frames of one grid of a making in it, and what the painter is told.
+
+    Most makings fill the grid; three in ten are longer, and the grid shows a part of them.
+    """
+    names = [name for name in DOMAINS if domain(name).layout == str(layout)]
+    name = rng.choice(names)
+    total = layout.frames if rng.random() < 0.7 else rng.randint(layout.frames + 1, 2 * layout.frames - 1)
+    start = rng.randint(0, total - layout.frames)
+    whole = make(name, rng, total, cell)
+    part = Making(name, whole.prompt, whole.frames[start : start + layout.frames])
+    return name, part, caption(whole.prompt, domain(name), start, total, "tokens")
+
+
+class Processes:
+    """Flow matching over grids of makings.
+
+    Args:
+        recipe: the numbers of the run.
+        base: a FLUX folder in diffusers' format.
+        process: the first stage's adapter, to train the second; None to train the first.
+    """
+
+    def __init__(self, recipe: Recipe, base: Path, process: Adapter | None = None) -> None:
+        from diffusers import FluxPipeline
+
+        self.recipe = recipe
+        self.pipeline: Any = FluxPipeline.from_pretrained(base, torch_dtype=torch.float32, local_files_only=True)
+        for part in (self.pipeline.vae, self.pipeline.text_encoder, self.pipeline.text_encoder_2):
+            part.eval().requires_grad_(False)
+        self.transformer: Any = prepare(self.pipeline.transformer.requires_grad_(False))
+        self.domains = list(process.domains if process else DOMAINS)
+        torch.manual_seed(recipe.seed)
+        if process is None:
+            self.name = "process"
+            layers.add(self.transformer, self.domains, rank=RANK, name="process", cells=CELLS)
+        else:
+            self.name = "recraft"
+            layers.put(self.transformer, process, "process")
+            layers.add(self.transformer, ["recraft"], rank=RANK, name="recraft", cells=CELLS)
+            self.transformer.set_adapter(["process", "recraft"])
+        for key, value in self.transformer.named_parameters():
+            value.requires_grad_(f".{self.name}." in key and ".lora_" in key)
+        learned = layers.parameters(self.transformer, self.name)
+        self._module = nn.ParameterDict({key.replace(".", "/"): value for key, value in learned.items()})
+
+    @property
+    def module(self) -> nn.Module:
+        """What is trained: the adapter's parameters alone, so that checkpoints are small."""
+        return self._module
+
+    def latents(self, frames: Sequence[Image.Image]) -> Tensor:
+        """Frames of one size as normalised tokens (B n C)."""
+        vae = self.pipeline.vae
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            code = vae.encode(torch.cat([to_pixels(frame) for frame in frames])).latent_dist.mode().float()
+        return pack(((code - vae.config.shift_factor) * vae.config.scaling_factor).contiguous())
+
+    def given(self, rng: random.Random, frames: int) -> list[int]:
+        """Which frames of a grid are given: none in the first stage; the last, or a few first ones, in the second."""
+        if self.name == "process":
+            return []
+        return [frames - 1] if rng.random() < 0.65 else list(range(rng.randint(1, frames // 2)))
+
+    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        """The loss of one step's batch, which mixes domains of one layout."""
+        rng = random.Random(f"process/{self.name}/{self.recipe.seed}/{step}")
+        turn = TURNS[step % len(TURNS)]
+        layout = Layout.of(turn)
+        sheet = Sheet(layout, CELLS[turn] // (int(self.pipeline.vae_scale_factor) * 2))
+        made = [sample(rng, layout, CELLS[turn]) for _ in range(self.recipe.batch)]
+        omega = torch.tensor([[float(each == name) for each in self.domains] for name, _, _ in made])
+        clean = self.latents([frame for _, part, _ in made for frame in part.frames])
+        clean = clean.unflatten(0, (len(made), layout.frames))
+        given = self.given(rng, layout.frames)
+        free = [frame for frame in range(layout.frames) if frame not in given]
+        high, wide = sheet.size
+        texts = ["" if rng.random() < 0.1 else text for _, _, text in made]
+        length = min(512, self.pipeline.tokenizer_2.model_max_length)
+        with torch.no_grad():
+            words, pooled, _ = self.pipeline.encode_prompt(texts, None, max_sequence_length=length)
+        target = clean[:, free].flatten(1, 2)
+        noise = torch.randn_like(target)
+        t = torch.sigmoid(torch.randn(len(made)) + SHIFT)
+        mixed = (1 - t)[:, None, None] * target + t[:, None, None] * noise
+        with layers.mixing(self.transformer, omega, "process"), torch.autocast("cpu", torch.bfloat16):
+            condition = None
+            if given:
+                ids = positions(high, wide, 1)[sheet.index[given].reshape(-1)]
+                condition = encode_condition(self.transformer, clean[:, given].flatten(1, 2), ids)
+            ids = positions(high, wide)[sheet.index[free].reshape(-1)]
+            guess = velocity(self.transformer, mixed, t, words, pooled, ids, condition)
+        loss = (guess.float() - (noise - target)).pow(2).mean()
+        return loss, {turn: loss.item() * len(TURNS) / TURNS.count(turn)}
+
+
+def adapter(task: Processes, average: nn.Module) -> Adapter:
+    """The averaged parameters as an adapter."""
+    down: dict[str, Tensor] = {}
+    up: dict[str, Tensor] = {}
+    names = task.domains if task.name == "process" else ["recraft"]
+    for key, value in average.items():  # type: ignore[operator]
+        layer, _, rest = key.replace("/", ".").partition(".lora_")
+        tensor = value.detach().clone()
+        if rest.startswith("A"):
+            down[layer] = tensor
+        else:
+            up[layer] = tensor.view(len(names), -1, tensor.shape[1])
+    return Adapter(task.name, tuple(names), down, up, "tokens", CELLS)
+
+
+def train(
+    folder: Path, base: Path, process: Path | None = None, recipe: Recipe = RECIPE, seconds: float | None = None
+) -> Path:
+    """Train on the base in `base` and write the adapter into `folder`; with `process` the second stage.
+
+    Raises:
+        InputError: there is no base, or no adapter of the first stage.
+        WeightsError: the first stage's adapter is for another base.
+    """
+    if not (base / "model_index.json").is_file():
+        raise InputError(f"the adapters need a painter at {base}: run `python -m brushloop.train painter` first")
+    if process is not None and not process.is_file():
+        raise InputError(f"recraft needs the domains at {process}: run `python -m brushloop.train process` first")
+    task = Processes(recipe, base, files.read(process) if process else None)
+    made = folder / f"{task.name}.safetensors"
+
+    def keep(average: nn.Module, step: int) -> None:
+        files.write(adapter(task, average), made)
+
+    fit(task, recipe, folder, on_save=keep, seconds=seconds)
+    return made

@@ -1,0 +1,97 @@
+"""The adapters' recipes on a tiny base: batches mix domains, the loss falls, only the adapter moves, and it paints."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import tiny_flux
+import torch
+from PIL import Image
+
+from brushloop.errors import InputError
+from brushloop.painter.adapters import files
+from brushloop.painter.domains import domain
+from brushloop.painter.grids import Layout
+from brushloop.painter.process import ProcessPainter
+from brushloop.painter.recraft import recraft
+from brushloop.supervision.processes import DOMAINS
+from brushloop.train import process
+from brushloop.train.__main__ import run
+
+DEBUG = replace(process.RECIPE, steps=2, batch=2, warmup=1, log_every=1)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs in which a tiny painter and both adapters have been trained for two steps."""
+    where = tmp_path_factory.mktemp("runs")
+    tiny_flux.folder(where / "painter" / "painter")
+    for name in ("process", "recraft"):
+        run(name, where, None, None, debug=True)
+    return where
+
+
+def test_the_debug_recipes_write_adapters_that_paint(runs: Path) -> None:
+    made = [files.read(runs / name / f"{name}.safetensors") for name in ("process", "recraft")]
+    assert made[0].domains == tuple(DOMAINS) and made[1].domains == ("recraft",)
+    assert made[0].cells == process.CELLS and made[0].form == "tokens"
+    assert any(up.abs().max() > 0 for up in made[0].up.values())
+    painter = ProcessPainter(str(runs / "painter" / "painter"), *made)
+    assert painter.paint("a cat", domain("lego"), steps=1).frames[0].size == (48, 48)
+    picture = Image.new("RGB", (60, 30), "red")
+    assert recraft(painter, picture, domain("emoji"), steps=1).frames[-1] is picture
+
+
+def test_a_stage_without_the_one_before_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="need a painter at"):
+        process.train(tmp_path, tmp_path / "none", None, DEBUG)
+    base = tiny_flux.folder(tmp_path / "base")
+    with pytest.raises(InputError, match="recraft needs the domains at"):
+        process.train(tmp_path, base, tmp_path / "none.safetensors", DEBUG)
+
+
+def test_batches_mix_domains_and_parts_of_makings() -> None:
+    rng = random.Random(0)
+    seen = [process.sample(rng, Layout.of("3x3"), 48) for _ in range(8)]
+    assert 3 <= len({name for name, _, _ in seen}) and all(domain(name).layout == "3x3" for name, _, _ in seen)
+    assert all(len(made.frames) == 9 for _, made, _ in seen)
+    assert any(text.endswith("step 1 to 9 of 9") for _, _, text in seen)
+    assert any(not text.endswith("of 9") for _, _, text in seen)
+
+
+def test_the_loss_falls_and_only_the_adapter_learns(runs: Path) -> None:
+    task = process.Processes(replace(process.RECIPE, batch=2), runs / "painter" / "painter")
+    frozen = {key: value.clone() for key, value in task.transformer.named_parameters() if not value.requires_grad}
+    assert frozen and not [key for key in frozen if "lora_" in key]
+    optimizer = torch.optim.Adam(task.module.parameters(), 1e-2)
+
+    def measure() -> float:
+        torch.manual_seed(0)
+        return task.loss(2)[0].item()
+
+    before = measure()
+    for _ in range(6):
+        torch.manual_seed(0)
+        optimizer.zero_grad()
+        task.loss(2)[0].backward()
+        optimizer.step()
+    assert measure() < before * 0.98
+    after = dict(task.transformer.named_parameters())
+    assert all(torch.equal(value, after[key]) for key, value in frozen.items())
+
+
+def test_recraft_holds_the_domains_still_and_leaves_given_frames_out(runs: Path) -> None:
+    first = files.read(runs / "process" / "process.safetensors")
+    task = process.Processes(replace(process.RECRAFT, batch=2), runs / "painter" / "painter", first)
+    learned = [key for key, value in task.transformer.named_parameters() if value.requires_grad]
+    assert (
+        learned and all(".recraft." in key for key in learned) and len(learned) == len(list(task.module.parameters()))
+    )
+    rng = random.Random(0)
+    given = [task.given(rng, 9) for _ in range(40)]
+    assert [8] in given and [0] in given and [0, 1, 2, 3] in given
+    task.loss(0)[0].backward()
+    assert any(value.grad is not None and value.grad.abs().max() > 0 for value in task.module.parameters())
