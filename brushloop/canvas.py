@@ -13,8 +13,11 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-SCHEMA_VERSION = 1
-"""Version of the step format. A reader refuses steps of a later version."""
+SCHEMA_VERSION = 2
+"""Version of the step format. A reader refuses steps of a later version.
+
+Since 2 budgets know memory, and findings say what is seen.
+"""
 
 MAX_PROMPT = 2_000
 """Longest prompt accepted, in characters."""
@@ -83,6 +86,8 @@ class Budget(Noun):
     """Tokens read and written by the vision-language model."""
     pixels: Annotated[int, Field(ge=1)] = 100_000_000
     """Pixels painted: width x height of every draft and refinement."""
+    memory: Annotated[int, Field(ge=1)] | None = None
+    """MiB that the process holds, on its accelerator too; None means as much as there is."""
     stall: Annotated[int, Field(ge=1)] = 3
     """Refinements of one plan step without a better score before the loop moves on."""
 
@@ -277,4 +282,5 @@ class StopReason(StrEnum):
     SECONDS = "seconds"
     TOKENS = "tokens"
     PIXELS = "pixels"
+    MEMORY = "memory"
     CANCELLED = "cancelled"

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ormsgpack
 import platformdirs
@@ -23,6 +23,10 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from brushloop import canvas
 from brushloop.agent import state
 from brushloop.errors import StoreError, UnwritableError
+
+if TYPE_CHECKING:
+    from langchain_core.runnables import RunnableConfig
+    from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMetadata
 
 _NOUNS = (
     canvas.Brief, canvas.Budget, canvas.ConditionUnit, canvas.UnitImage, canvas.Frame, canvas.Task,
@@ -78,6 +82,27 @@ def serializer() -> Serializer:
     return Serializer()
 
 
+class Saver(SqliteSaver):
+    """Keeps the newest checkpoint of each creation only: its history is the step chain."""
+
+    def put(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """Save a checkpoint, and then drop those before it with their writes."""
+        saved = super().put(config, checkpoint, metadata, new_versions)
+        with self.cursor() as cursor:
+            for table in ("checkpoints", "writes"):
+                cursor.execute(
+                    f"delete from {table} where thread_id = ? and checkpoint_ns = ? and checkpoint_id < ?",
+                    (config["configurable"]["thread_id"], config["configurable"]["checkpoint_ns"], checkpoint["id"]),
+                )
+        return saved
+
+
 def open_saver(path: Path) -> SqliteSaver:
     """Open or create the checkpoint file.
 
@@ -93,9 +118,10 @@ def open_saver(path: Path) -> SqliteSaver:
                 f"cannot make {path.parent} ({error.strerror}): free it or choose another home"
             ) from error
         connection = sqlite3.connect(path, timeout=WAIT, check_same_thread=False)
-        saver = SqliteSaver(connection, serde=serializer())
+        saver = Saver(connection, serde=serializer())
         weakref.finalize(saver, connection.close)
         saver.setup()
+        connection.execute("PRAGMA wal_autocheckpoint=200")  # pages: all that is kept fits into a few
         connection.execute("PRAGMA synchronous=NORMAL")  # a kill loses nothing; a power cut maybe the last node
     return saver
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from brushloop.agent.events import OnEvent
+from brushloop.agent.memory import held
 from brushloop.agent.patience import patience
 from brushloop.critic.critic import Critic
 from brushloop.painter.base import Painter
@@ -48,6 +49,8 @@ class Context:
     """Seconds, for the budget and for measurements."""
     patience: float = field(default_factory=patience)
     """Seconds that a model server which has gone away is waited for."""
+    memory: Callable[[], int] = held
+    """MiB held by this process, for the budget and for measurements."""
     cancelled: Callable[[], bool] = lambda: False
     """Asked between nodes and after every denoising step."""
     tell: OnEvent = lambda event: None

@@ -195,12 +195,12 @@ def _record(
     context = runtime.context
     seconds = round(context.clock() - start, 6)
     digest = context.store.put_step(step)
-    cost = {"tokens": 0, **(usage or {})}
+    cost = {"tokens": 0, "memory": context.memory(), **(usage or {})}
     context.store.measure(digest, seconds=seconds, **cost)
     context.store.set_head(state["id"], digest)
     image = step.outputs[-1].hash if step.outputs else None
     _tell(runtime, StepEvent(type="step", hash=digest, kind=step.kind.value, text=step.text, image=image))
-    after = advance(state, digest, step, cost["tokens"], seconds)
+    after = advance(state, digest, step, cost["tokens"], seconds, cost["memory"])
     if context.cancelled() and step.kind is not StepKind.FINISH:
         after["stop"] = StopReason.CANCELLED
     return {key: value for key, value in after.items() if value != state.get(key)}

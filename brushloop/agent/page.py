@@ -37,6 +37,7 @@ ENDINGS = {
     StopReason.SECONDS: "the budget of seconds was spent",
     StopReason.TOKENS: "the budget of tokens was spent",
     StopReason.PIXELS: "the budget of pixels was spent",
+    StopReason.MEMORY: "the budget of memory was spent",
     StopReason.CANCELLED: "a person stopped it; it can be resumed",
 }
 

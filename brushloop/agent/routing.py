@@ -80,8 +80,9 @@ def exhausted(state: State) -> StopReason | None:
         (StopReason.SECONDS, spent.seconds, budget.seconds),
         (StopReason.TOKENS, spent.tokens, budget.tokens),
         (StopReason.PIXELS, spent.pixels, budget.pixels),
+        (StopReason.MEMORY, spent.memory, budget.memory),
     ):
-        if used >= limit:
+        if limit is not None and used >= limit:
             return reason
     return None
 

@@ -61,14 +61,17 @@ class Spent(Noun):
     tokens: int = 0
     pixels: int = 0
     seconds: float = 0.0
+    memory: int = 0
+    """MiB, at most so far."""
 
-    def plus(self, rounds: int = 0, tokens: int = 0, pixels: int = 0, seconds: float = 0.0) -> Spent:
+    def plus(self, rounds: int = 0, tokens: int = 0, pixels: int = 0, seconds: float = 0.0, memory: int = 0) -> Spent:
         """Used so far, and these."""
         return Spent(
             rounds=self.rounds + rounds,
             tokens=self.tokens + tokens,
             pixels=self.pixels + pixels,
             seconds=self.seconds + seconds,
+            memory=max(self.memory, memory),
         )
 
 
@@ -125,13 +128,14 @@ def replay(id: str, chain: Iterable[tuple[str, Step]], measured: Callable[[str],
     state = begin(id, root, first)
     for digest, step in rest:
         cost = measured(digest)
-        state = advance(state, digest, step, int(cost.get("tokens", 0)), float(cost.get("seconds", 0.0)))
+        tokens, seconds, memory = (cost.get(name, 0) for name in ("tokens", "seconds", "memory"))
+        state = advance(state, digest, step, int(tokens), float(seconds), int(memory))
     return state
 
 
-def advance(state: State, digest: str, step: Step, tokens: int = 0, seconds: float = 0.0) -> State:
-    """The state after one more step, which cost `tokens` and `seconds`."""
-    state = {**state, "head": digest, "spent": state["spent"].plus(tokens=tokens, seconds=seconds)}
+def advance(state: State, digest: str, step: Step, tokens: int = 0, seconds: float = 0.0, memory: int = 0) -> State:
+    """The state after one more step, which cost `tokens` and `seconds`, with so many MiB of `memory` in use."""
+    state = {**state, "head": digest, "spent": state["spent"].plus(tokens=tokens, seconds=seconds, memory=memory)}
     match step.kind:
         case StepKind.BRIEF:
             return _forked(state, step)
