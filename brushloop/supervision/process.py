@@ -19,15 +19,25 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from statistics import fmean
+from typing import Protocol
 
 from PIL.Image import Image
 
 from brushloop.canvas import Critique, EditType, Frame, Plan
+from brushloop.critic.prompt import Look
 from brushloop.supervision.build.desk import critique
 from brushloop.supervision.constraints import VIOLATIONS, present, violations
-from brushloop.supervision.detector import Detective, known
+from brushloop.supervision.detector import known
 from brushloop.supervision.export import critique_of
 from brushloop.supervision.records import Record, Turn, TurnKind
+
+class Witness(Protocol):
+    """Says what is really in a picture: a detector."""
+
+    def look(self, picture: Image, plan: Plan, step: int) -> Look:
+        """What a critic should say of a picture once plan step `step` is painted."""
+        ...
+
 
 See = Callable[[Frame], Image]
 """How a picture of a record is read."""
@@ -105,7 +115,7 @@ class Process:
         }
 
 
-def measure(records: Iterable[tuple[Record, See]], witness: Detective) -> Process:
+def measure(records: Iterable[tuple[Record, See]], witness: Witness) -> Process:
     """Count over records of creations.
 
     Raises:
@@ -125,7 +135,7 @@ def measure(records: Iterable[tuple[Record, See]], witness: Detective) -> Proces
 class _Walk:
     """One record, from the first turn to the last."""
 
-    def __init__(self, record: Record, see: See, witness: Detective, process: Process) -> None:
+    def __init__(self, record: Record, see: See, witness: Witness, process: Process) -> None:
         self.turns, self.see, self.witness, self.process = list(record.turns), see, witness, process
         self.plans: list[Plan | None] = []
         plan: Plan | None = None

@@ -33,6 +33,8 @@ def conflict(desk: Desk) -> Record:
     if desk.training and held:
         raise Rejected("conflict: a held-out object")
     state = faults.sample(rng, desk.training, faulty=desk.recipe.faulty)
+    if desk.training and held_out_of(replace(scene, elements=state.drawn, relation=None)):
+        raise Rejected("conflict: its fault shows something held out")
     if state.plan != words.plan(scene):
         raise RuntimeError("faults.sample no longer draws its scene first: conflict records would lose their split")
     plan, step, said = state.plan, state.step, critique(state.look)
