@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import typer
 
 from brushloop.agent import cli as agent
-from brushloop.cli import data, evaluate
+from brushloop.cli import crafting, data, evaluate
 from brushloop.serve.command import mcp, serve
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, epilog=agent.EPILOG)
@@ -19,6 +19,9 @@ app.callback(invoke_without_command=True)(agent.top)
 app.registered_commands += agent.app.registered_commands
 app.command("eval")(evaluate.evaluate)
 app.add_typer(data.app, name="data")
+app.command("process")(crafting.process)
+app.command("recraft")(crafting.recraft)
+app.add_typer(crafting.adapters, name="adapters")
 app.command("serve")(serve)
 app.command("mcp")(mcp)
 
