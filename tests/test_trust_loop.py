@@ -179,5 +179,6 @@ def test_many_processes_share_a_store(processes: int, rounds: int, home: Path) -
     size = database.stat().st_size
     print(f"{size} bytes for {processes * rounds} rounds, log {log.stat().st_size if log.exists() else 0}")
     assert size <= 20e6 * processes * rounds / 1000
+    assert not log.exists() or log.stat().st_size <= 6e6
     made = [Creation.open(store, head.id) for head in store.heads()]
     assert {len(creation.steps) for creation in made} == {2 + 2 * rounds}

@@ -10,7 +10,7 @@ import hashlib
 import sqlite3
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,7 @@ _NOUNS = (
     canvas.Status, canvas.Fault, canvas.EditType, canvas.Verdict, canvas.StopReason, state.Best, state.Spent,
 )  # fmt: skip
 _BY_NAME: dict[tuple[str, str], type] = {(noun.__module__, noun.__name__): noun for noun in _NOUNS}
+LONGEST_LOG = 2 * 2**20
 WAIT = 60.0
 """Seconds that a writer waits for others: dozens of processes may share the file."""
 
@@ -85,6 +86,9 @@ def serializer() -> Serializer:
 class Saver(SqliteSaver):
     """Keeps the newest checkpoint of each creation only: its history is the step chain."""
 
+    log: Path | None = None
+    """SQLite's write-ahead log."""
+
     def put(
         self,
         config: RunnableConfig,
@@ -100,7 +104,15 @@ class Saver(SqliteSaver):
                     f"delete from {table} where thread_id = ? and checkpoint_ns = ? and checkpoint_id < ?",
                     (config["configurable"]["thread_id"], config["configurable"]["checkpoint_ns"], checkpoint["id"]),
                 )
+        self._shorten_log()
         return saved
+
+    def _shorten_log(self) -> None:
+        """SQLite shortens its log only while nobody reads, which is never where dozens work: wait for that moment."""
+        with suppress(OSError, sqlite3.OperationalError):
+            if self.log is not None and self.log.stat().st_size > LONGEST_LOG:
+                with self.lock:
+                    self.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def open_saver(path: Path) -> SqliteSaver:
@@ -119,6 +131,7 @@ def open_saver(path: Path) -> SqliteSaver:
             ) from error
         connection = sqlite3.connect(path, timeout=WAIT, check_same_thread=False)
         saver = Saver(connection, serde=serializer())
+        saver.log = path.with_name(f"{path.name}-wal")
         weakref.finalize(saver, connection.close)
         saver.setup()
         connection.execute("PRAGMA wal_autocheckpoint=200")  # pages: all that is kept fits into a few
