@@ -184,7 +184,7 @@ def slow(home: Path) -> Iterator[tuple[Client, threading.Event, Callable[[], Non
     def during(done: int) -> None:
         if done == 3:
             held.set()
-            go.wait(20)
+            go.wait(60)
 
     studio = Studio(ToyPainter(during=during), ToyVLM(), home)
     with TestClient(create_app(studio), base_url="http://localhost") as client:
@@ -195,7 +195,7 @@ def slow(home: Path) -> Iterator[tuple[Client, threading.Event, Callable[[], Non
 def test_progress_interrupt_and_cancel(slow: tuple[Client, threading.Event, Callable[[], None]]) -> None:
     client, held, go = slow
     id, waits = submit(client)["id"], submit(client)["id"]
-    held.wait(20)
+    held.wait(60)
     now = client.get(f"/v1/creations/{id}").json()
     assert now["state"] == "running" and now["progress"]["node"] == "draft" and now["progress"]["total"] >= 10
     assert client.get(f"/v1/creations/{waits}").json()["state"] == "queued"
@@ -205,7 +205,8 @@ def test_progress_interrupt_and_cancel(slow: tuple[Client, threading.Event, Call
     stands = settled(client, id)
     assert (stands["state"], stands["next"]) == ("waiting", "reflect") and stands["picture"]
     post(client, f"{id}/interrupt")
-    done = post(client, f"{id}/cancel", 200)
+    post(client, f"{id}/cancel", 200)
+    done = settled(client, id)
     assert (done["state"], done["stop_reason"]) == ("finished", "cancelled")
     assert done["picture"]["hash"] == stands["picture"]["hash"], "the best there was"
     assert post(client, f"{id}/cancel", 200) == done, "it stays as it is"
@@ -218,9 +219,10 @@ def test_progress_interrupt_and_cancel(slow: tuple[Client, threading.Event, Call
 def test_cancel_in_the_middle_of_a_picture(slow: tuple[Client, threading.Event, Callable[[], None]]) -> None:
     client, held, go = slow
     id = submit(client)["id"]
-    held.wait(20)
+    held.wait(60)
     threading.Timer(0.2, go).start()
-    done = post(client, f"{id}/cancel", 200)
+    post(client, f"{id}/cancel", 200)
+    done = settled(client, id)
     assert (done["state"], done["stop_reason"], done["picture"]) == ("finished", "cancelled", None)
     assert client.get(f"/v1/creations/{id}/image").status_code == 404
 
@@ -306,11 +308,11 @@ def test_what_was_accepted_goes_on_after_a_restart(home: Path) -> None:
 
     def during(done: int) -> None:
         held.set()
-        go.wait(20)
+        go.wait(60)
 
     with TestClient(create_app(Studio(ToyPainter(during=during), ToyVLM(), home)), base_url="http://localhost") as one:
         ids = [submit(one, seed=seed)["id"] for seed in range(3)]
-        held.wait(20)
+        held.wait(60)
         threading.Timer(0.2, go.set).start()
     with TestClient(create_app(toy_studio(home)), base_url="http://localhost") as two:
         done = [settled(two, id) for id in ids]

@@ -73,14 +73,14 @@ def fuzz(served: Served, cases: int) -> Counter[int]:
 
 
 def test_anything_may_be_sent(served: Served) -> None:
-    seen = fuzz(served, 4)
-    assert sum(seen.values()) >= 60 and not [status for status in seen if status >= 500], seen
+    seen = fuzz(served, 3)
+    assert sum(seen.values()) >= 50 and not [status for status in seen if status >= 500], seen
 
 
 @pytest.mark.api
 @pytest.mark.timeout(1800)
 def test_a_thousand_things_may_be_sent(served: Served) -> None:
-    seen = fuzz(served, 100)
+    seen = fuzz(served, 80)
     print("answers by status:", dict(sorted(seen.items())))
     assert sum(seen.values()) >= 1_000 and not [status for status in seen if status >= 500], seen
     assert {200, 202, 204, 400, 404, 409, 422} <= set(seen), "the cases reach more than the validation"

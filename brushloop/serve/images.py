@@ -76,6 +76,10 @@ class ImagesMade(BaseModel):
     usage: dict[str, Any]
 
 
+STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}}
+"""Besides JSON, for requests with `stream`."""
+
+
 @router.get("/models", tags=["models"])
 def models(request: Request) -> dict[str, Any]:
     """The painter and the vision-language model, as OpenAI's clients list models."""
@@ -87,14 +91,14 @@ def models(request: Request) -> dict[str, Any]:
     }
 
 
-@router.post("/images/generations", response_model=ImagesMade)
+@router.post("/images/generations", response_model=ImagesMade, responses=STREAM)
 async def generations(asked: ImagesAsked, request: Request) -> Response:
     """Paint `n` pictures; with `stream` the picture of each round is sent as it is done."""
     size = size_from(None if asked.size in (None, "auto") else asked.size)
     return await _serve(request, asked, "image_generation", None, None, size)
 
 
-@router.post("/images/edits", response_model=ImagesMade)
+@router.post("/images/edits", response_model=ImagesMade, responses=STREAM)
 async def edits(
     request: Request,
     prompt: Annotated[str, Form(min_length=1, max_length=2000)],

@@ -163,7 +163,7 @@ def _add_making(server: MCPServer, jobs: Jobs) -> None:
         """End one that is in work, with its best picture so far."""
         await asyncio.to_thread(_open, jobs, ctx, id)
         await asyncio.to_thread(jobs.cancel, id)
-        return await _result(jobs, ctx, id, 10)
+        return await _result(jobs, ctx, id, 60)
 
 
 def _add_looking(server: MCPServer, jobs: Jobs) -> None:
