@@ -13,6 +13,7 @@ import typer
 from brushloop.agent import cli as agent
 from brushloop.cli import crafting, data, evaluate
 from brushloop.serve.command import mcp, serve
+from brushloop.tutorial.command import export, gallery, push
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, epilog=agent.EPILOG)
 app.callback(invoke_without_command=True)(agent.top)
@@ -24,6 +25,9 @@ app.command("recraft")(crafting.recraft)
 app.add_typer(crafting.adapters, name="adapters")
 app.command("serve")(serve)
 app.command("mcp")(mcp)
+app.command("export")(export)  # takes the place of the agent's, which writes PNG alone
+app.command("gallery")(gallery)
+app.command("push")(push)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
