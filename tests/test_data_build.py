@@ -19,11 +19,13 @@ from brushloop import Studio
 from brushloop.canvas import EditType, Element, Status, Task
 from brushloop.cli.main import main
 from brushloop.errors import CorruptObjectError, InputError, UnwritableError
+from brushloop.painter.grids import Layout
 from brushloop.supervision.build import filters, layers, pairs, phrases
 from brushloop.supervision.build.filters import Rejected
 from brushloop.supervision.build.recipes import RECIPES, recipe
 from brushloop.supervision.build.run import build
 from brushloop.supervision.build.split import held_out_of, object_held_out
+from brushloop.supervision.formats import grid
 from brushloop.supervision.records import LINES, Record, RecordFolder, TurnKind
 from brushloop.supervision.world import edits, scenes, words
 from brushloop.supervision.world.edits import Edit
@@ -96,6 +98,11 @@ def test_sequences_end_with_the_finished_picture(tmp_path: Path) -> None:
         if record.task is Task.RECRAFT:
             assert record.turns[0].picture == states[-1].picture
             assert [turn.loss.picture for turn in states] == [True] * (len(states) - 1) + [False]
+    folder, (first, *_) = RecordFolder(tmp_path / "out"), records
+    cells = Layout.of("2x2" if first.layout == 4 else "3x3").split(grid(first, folder))
+    assert [folder.put(cell) for cell in cells] == [turn.picture for turn in first.turns if turn.kind is TurnKind.STATE]
+    with pytest.raises(InputError, match="no layout"):
+        grid(first.model_copy(update={"layout": None}), folder)
 
 
 def test_layers_are_taken_in_document_order_and_groups_stay() -> None:

@@ -1,6 +1,6 @@
-"""Folders of records as other programs read them: WebDataset tar shards, and a dataset of the `datasets` library.
+"""Folders of records as others read them: serpentine grids, WebDataset tar shards, and a dataset of `datasets`.
 
-Both keep every field and every byte of every picture: reading back gives equal records.
+The last two keep every field and every byte of every picture: reading back gives equal records.
 """
 
 from __future__ import annotations
@@ -18,10 +18,30 @@ from pydantic import BaseModel
 from brushloop.errors import BackendError, CorruptObjectError, InputError
 from brushloop.files import write_atomically
 from brushloop.record import png_from, read_png
-from brushloop.supervision.records import LINES, Record, RecordFolder, read_record
+from brushloop.supervision.records import LINES, Record, RecordFolder, TurnKind, read_record
 
 if TYPE_CHECKING:
     import datasets
+    from PIL.Image import Image
+
+# Grids ----------------------------------------------------------------------------------------------------------
+
+
+def grid(record: Record, folder: RecordFolder) -> Image:
+    """The states of a record with a layout as one serpentine grid, 2x2 or 3x3.
+
+    Raises:
+        InputError: the record has no layout.
+        StoreError: a picture is missing or changed; names the record.
+    """
+    from brushloop.painter.grids import Layout
+
+    if record.layout is None:
+        raise InputError(f"record {record.id} has no layout: it is no sequence of 4 or 9 frames")
+    states = [turn.picture for turn in record.turns if turn.kind is TurnKind.STATE and turn.picture]
+    side = {4: 2, 9: 3}[record.layout]
+    return Layout(side, side).assemble([folder.image(frame, record) for frame in states])
+
 
 # Tar shards -----------------------------------------------------------------------------------------------------
 

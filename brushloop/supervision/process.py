@@ -31,6 +31,7 @@ from brushloop.supervision.detector import known
 from brushloop.supervision.export import critique_of
 from brushloop.supervision.records import Record, Turn, TurnKind
 
+
 class Witness(Protocol):
     """Says what is really in a picture: a detector."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -174,7 +175,7 @@ def check_frames(frames: Sequence[Image.Image]) -> None:
     Raises:
         Rejected: two that follow each other look the same.
     """
-    for one, two in zip(frames, frames[1:], strict=False):
+    for one, two in pairwise(frames):
         if float(np.abs(_array(one) - _array(two)).mean()) < FRAME_STEP:
             raise Rejected("sequence: two frames look the same")
 

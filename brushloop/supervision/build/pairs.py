@@ -33,8 +33,9 @@ def pair(desk: Desk) -> Record:
     before = scenes.render(edit.before, edit.style, edit.variant)
     after = scenes.render(edit.after, edit.style, edit.variant)
     filters.check_pair(edit.kind, before, after, edit.regions)
+    held = (*held_out_of(scene), *phrases.held_out_of([template]))
     return Record(
-        id=desk.id, task=Task.EDIT, split=desk.recipe.split, held_out=(*held_out_of(scene), *phrases.held_out_of([template])), prompt=text,
+        id=desk.id, task=Task.EDIT, split=desk.recipe.split, held_out=held, prompt=text,
         turns=_turns(edit, text, desk.put(before), desk.put(after)), source=source("edit", edit.style),
     )  # fmt: skip
 
