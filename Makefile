@@ -12,7 +12,7 @@ CONSTRAINT = $(if $(shell nvidia-smi -L 2>/dev/null),,-c constraints-cpu.txt)
 # pip's notices are for people at a terminal, not for logs.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: install demo test test-api test-vllm check bench clean help
+.PHONY: install demo test test-api test-export test-vllm check bench clean help
 
 help:
 	@echo "make install  set up $(VENV)"
@@ -20,6 +20,7 @@ help:
 	@echo "make test     run the tests"
 	@echo "make test-vllm  paint through a real vLLM server, in .venv-vllm (some 3.5 GB); takes minutes"
 	@echo "make test-api  a thousand cases and more against every operation of the HTTP API; takes minutes"
+	@echo "make test-export  open exported documents with other programs, those that are installed"
 	@echo "make test-trust  the long forms: kills, damage, hostile input, a browser"
 	@echo "make check    lint, format, types and the import contract"
 	@echo "make bench    measure; writes docs/bench.md"
@@ -64,6 +65,9 @@ test-vllm: $(VENV)/.installed-dev .venv-vllm/.installed
 
 test-api: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -q -m api -s tests/test_serve_fuzz.py
+
+test-export: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -q -m programs tests/test_export_programs.py
 
 test-trust: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -q -m trust --timeout 3600 --durations 0

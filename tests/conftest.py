@@ -41,7 +41,7 @@ def one_thread() -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip, with the reason shown, what needs weights that this checkout does not hold; long forms run when named."""
     if not config.option.markexpr:
-        names = ("trust", "vllm", "api")
+        names = ("trust", "vllm", "api", "programs")
         long = [item for item in items if any(item.get_closest_marker(name) for name in names)]
         config.hook.pytest_deselected(items=long)
         items[:] = [item for item in items if item not in long]
