@@ -56,7 +56,7 @@ def test_a_stage_without_the_one_before_is_told(tmp_path: Path) -> None:
 def test_batches_mix_domains_and_parts_of_makings() -> None:
     rng = random.Random(0)
     seen = [process.sample(rng, Layout.of("3x3"), 48) for _ in range(8)]
-    assert 3 <= len({name for name, _, _ in seen}) and all(domain(name).layout == "3x3" for name, _, _ in seen)
+    assert len({name for name, _, _ in seen}) >= 3 and all(domain(name).layout == "3x3" for name, _, _ in seen)
     assert all(len(made.frames) == 9 for _, made, _ in seen)
     assert any(text.endswith("step 1 to 9 of 9") for _, _, text in seen)
     assert any(not text.endswith("of 9") for _, _, text in seen)

@@ -34,7 +34,7 @@ from brushloop.train.loop import Recipe, fit
 
 RECIPE = Recipe(steps=6000, batch=6, lr=1e-3, warmup=100, ema=0.998, weight_decay=0.0, stable=True, log_every=40)
 RECRAFT = Recipe(steps=3000, batch=6, lr=7e-4, warmup=100, ema=0.998, weight_decay=0.0, stable=True, log_every=40)
-RANK = 32
+RANK = 16
 CELLS = {"2x2": 64, "3x3": 48}
 """Pixels along a side of a frame, by layout."""
 TURNS = ("3x3", "3x3", "2x2")
