@@ -226,6 +226,8 @@ class Lesson:
     reply: str
     pictures: tuple[Image.Image, ...] = ()
     drawn: tuple[tuple[Element, ...], ...] = ()
+    blind: bool = False
+    """What is seen is given, not asked: the lesson is what follows from it, and needs no pictures."""
 
 
 def look_lesson(
@@ -326,15 +328,18 @@ class Lessons:
         said = ["present", "missing", "wrong", "not", "accept", "refine", "redraw", *(fault.value for fault in Fault)]
         said += [*(f" {name}" for name in (*NAMES, *TONES, *scenes.BACKGROUNDS)), faults.NOTHING]
         self.telling = torch.tensor([tokens.encode(word, add_special_tokens=False)[0] for word in said])
+        self.seen, self.status = (tokens.convert_tokens_to_ids(mark) for mark in (',"seen":"', '","status":"'))
         self.kept: list[Lesson] = []
         """Lessons from states that the painter really made (the closed loop), mixed in when there are any."""
         self.kept_share = 0.3
 
     def lessons(self, step: int) -> list[Lesson]:
-        """Every fourth batch plans, twice as many as the others look at: text alone is cheap."""
+        """In turn: plans, looks, and twice conclusions from what is seen. Text alone is cheap: twice as many."""
         rng = random.Random(f"vlm/{self.recipe.seed}/{step}")
         if step % 4 == 0:
             return [plan_lesson(rng) for _ in range(2 * self.recipe.batch)]
+        if step % 4 > 1:
+            return [blind_lesson(rng) for _ in range(2 * self.recipe.batch)]
         some = int(self.kept_share * self.recipe.batch) if self.kept else 0
         states = [faults.sample(rng, faulty=0.8) for _ in range(self.recipe.batch - some)]
         pictures = self.touch([state.picture for state in states], rng)
@@ -351,7 +356,9 @@ class Lessons:
         longest = max(len(ids) for ids, _ in rows)
         pad = self.tokens.pad_token_id
         ids = torch.tensor([row + [pad] * (longest - len(row)) for row, _ in rows])
-        labels = torch.tensor([[-100] * start + row[start:] + [-100] * (longest - len(row)) for row, start in rows])
+        labels = torch.tensor(
+            [self._labels(*row, lesson.blind, longest) for row, lesson in zip(rows, lessons, strict=True)]
+        )
         model = self.module.model
         figures = {}
         with torch.autocast("cpu", torch.bfloat16):
@@ -368,22 +375,43 @@ class Lessons:
                 seen = [i for i, drawn in enumerate(known) if drawn]
                 if seen:
                     extra = sight_loss(self.module.eyes, features[seen], [known[i] for i in seen])
-                    figures["sight"] = 4 / 3 * float(extra.detach())
+                    figures["sight"] = 4 * float(extra.detach())
             hidden = model.model.text_model(
                 inputs_embeds=embedded, attention_mask=(ids != pad).long()
             ).last_hidden_state
             wanted = labels[:, 1:] != -100
             logits = model.lm_head(hidden[:, :-1][wanted])
         answers = labels[:, 1:][wanted]
-        weight = torch.where(torch.isin(answers, self.telling), TELLING, 1.0) if looking else torch.ones(len(answers))
+        judging = looking or lessons[0].blind
+        weight = torch.where(torch.isin(answers, self.telling), TELLING, 1.0) if judging else torch.ones(len(answers))
         loss = (F.cross_entropy(logits.float(), answers, reduction="none") * weight).sum() / weight.sum()
-        figures |= {"look": 4 / 3 * loss.item()} if looking else {"plan": 4 * loss.item()}
+        kind = "look" if looking else "conclude" if judging else "plan"
+        figures[kind] = (2 if kind == "conclude" else 4) * loss.item()
         return loss + 0.4 * extra, figures
 
     def _row(self, lesson: Lesson) -> tuple[list[int], int]:
         question = self.tokens.encode(conversation(lesson.question, len(lesson.pictures)), add_special_tokens=False)
         reply = self.tokens.encode(lesson.reply + END, add_special_tokens=False)
         return question + reply, len(question)
+
+    def _labels(self, row: list[int], start: int, blind: bool, length: int) -> list[int]:
+        """The tokens to be learned: the answer, without what is seen if that is given; -100 elsewhere."""
+        labels = [-100] * start + row[start:] + [-100] * (length - len(row))
+        seeing = False
+        for at in range(start, len(row) if blind else start):
+            if row[at] == self.status:
+                seeing = False
+            if seeing:
+                labels[at] = -100
+            if row[at] == self.seen:
+                seeing = True
+        return labels
+
+
+def blind_lesson(rng: random.Random) -> Lesson:
+    """What is seen, and what follows from it."""
+    state = faults.sample(rng, faulty=0.8)
+    return Lesson(look_text(state.prompt, state.plan, state.step), answer(state.look), blind=True)
 
 
 def plan_lesson(rng: random.Random) -> Lesson:
