@@ -3,7 +3,7 @@
 VENV   := .venv
 BIN    := $(VENV)/bin
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
-PROMPT ?= a red apple left of two cats on a beach
+PROMPT ?= a red mushroom, a cat and a rocket on a beach
 
 # Without an NVIDIA GPU, the tested versions and the CPU build of torch; with one, whatever pip finds for it.
 # The shipped models are small and run on a CPU either way.

@@ -25,7 +25,7 @@ from typing import Any
 
 OUT = Path("runs/bench")
 PAGE = Path("docs/bench.md")
-PROMPT = "a red apple left of two cats on a beach"
+PROMPT = "a red mushroom, a cat and a rocket on a beach"
 
 Figures = dict[str, Any]
 
@@ -117,7 +117,7 @@ def scenes(number: int = 200) -> Figures:
     }
 
 
-def painted() -> Figures:
+def painted(number: int = 200) -> Figures:
     """The critic on states that the painter made in the scene benchmark, labelled by the judge."""
     from benchmarks.critic import painted as states
     from brushloop.critic.critic import Critic
@@ -125,7 +125,7 @@ def painted() -> Figures:
     from brushloop.supervision.judge import Judge
     from brushloop.vlm import open_vlm
 
-    return states(Critic(open_vlm("embedded")), Store(OUT / "scenes.store"), Judge(), 600)
+    return states(Critic(open_vlm("embedded")), Store(OUT / "scenes.store"), Judge(), 3 * number)
 
 
 PARTS: dict[str, Callable[..., Figures]] = {
@@ -186,8 +186,8 @@ ones, at most 0.03 of "not yet" called wrong. (`critic`, `painted`)
 
 | states | {" | ".join(said)} | not yet called wrong |
 |---|{"---|" * 7}
-| rendered, held out | {faults("critic", *said)} | {early["critic"]} |
-| painted in the loop, labelled by the judge | {faults("painted", *said)} | {early["painted"]} |
+| rendered, held out ({figures["critic"]["elements"]:.0f} elements) | {faults("critic", *said)} | {early["critic"]} |
+| painted in the loop, labelled by the judge ({figures["painted"]["elements"]:.0f} elements) | {faults("painted", *said)} | {early["painted"]} |
 """
 
 
@@ -205,7 +205,7 @@ def main() -> None:
             figures[name] = json.loads(kept.read_text())
             continue
         print(f"measuring {name} …", file=sys.stderr, flush=True)
-        figures[name] = measure(given.number) if name in ("critic", "scenes") else measure()
+        figures[name] = measure(given.number) if name in ("critic", "scenes", "painted") else measure()
         kept.write_text(json.dumps(figures[name], indent=1))
     PAGE.write_text(page(figures, datetime.date.today().isoformat()))
     print(PAGE.read_text())
