@@ -366,8 +366,8 @@ def test_resume_and_fork_with_a_picture(run: Run, waiting: Any, tmp_path: Path) 
         ("x.json", "[]", "neither a plan"),
         ("x.json", '{"elements": []}', "is no plan: elements"),
         ("x.json", '{"verdict": "nice"}', "is no critique: verdict"),
-        ("x.png", "not a picture", "no whole picture"),
-        ("x.png", None, "No such file"),
+        ("x.png", "not a picture", "not a whole PNG"),
+        ("x.png", None, "there is no picture at"),
     ],
 )
 def test_an_edit_that_cannot_be_read(
