@@ -23,6 +23,7 @@ from serving import running, toy_studio
 
 from brushloop import Studio
 from brushloop.serve.guard import Rules
+from brushloop.serve.jobs import Jobs
 from brushloop.serve.pictures import INLINE, small
 from brushloop.serve.tools import create_server, over_http
 
@@ -233,3 +234,20 @@ def test_over_http_behind_the_guard(home: Path) -> None:
                 assert httpx.post(f"{url}/mcp", json={}, headers=header).status_code in (403, 421)
     finally:
         jobs.close()
+
+
+def test_a_cancellation_that_meets_a_pause_still_ends_it(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hear = Jobs._hear
+
+    def cancelled_first(jobs: Jobs, id: str, event: Any) -> None:
+        if event["type"] == "paused":
+            jobs.cancel(id)
+        hear(jobs, id, event)
+
+    monkeypatch.setattr(Jobs, "_hear", cancelled_first)
+
+    async def talk(client: Client) -> None:
+        slow = await call(client, "start", prompt=PROMPT, pause=["before:draft"])
+        assert (await call(client, "result", id=slow["id"]))["stop_reason"] == "cancelled"
+
+    ask(home, talk)

@@ -89,17 +89,10 @@ class Jobs:
             job = self.log.job(id)
             if job.state not in ALIVE:
                 return
-            if not self.store.get_step(self.store.head(id)).settings.get("stop_reason"):
+            if not self._ended(id):
                 self._tell(id, "running")
                 try:
-                    self.studio.go(
-                        id,
-                        afresh=job.afresh,
-                        pause=job.pause,
-                        on_event=lambda event: self._hear(id, event),
-                        cancel=lambda: id in self._cancelled,
-                        interrupt=lambda: self._closing or id in self._interrupted,
-                    )
+                    self._go(id, job)
                 except BrushloopError as error:
                     self._tell(id, "failed", error={"code": error.code, "message": str(error)})
                     return
@@ -108,10 +101,29 @@ class Jobs:
                     message = f"{type(error).__name__}: not foreseen; the server's log has the rest"
                     self._tell(id, "failed", error={"code": "unexpected", "message": message})
                     return
-            if self.store.get_step(self.store.head(id)).settings.get("stop_reason"):
+            if self._ended(id):
                 self._cancelled.discard(id)
                 self._interrupted.discard(id)
                 self._tell(id, "done")
+
+    def _go(self, id: str, job: Job) -> None:
+        """Work until it ends or waits; one that was cancelled just as it came to a pause goes on to its end."""
+        afresh = job.afresh
+        while True:
+            self.studio.go(
+                id,
+                afresh=afresh,
+                pause=job.pause,
+                on_event=lambda event: self._hear(id, event),
+                cancel=lambda: id in self._cancelled,
+                interrupt=lambda: self._closing or id in self._interrupted,
+            )
+            if id not in self._cancelled or self._closing or self._ended(id):
+                return
+            afresh = False
+
+    def _ended(self, id: str) -> bool:
+        return bool(self.store.get_step(self.store.head(id)).settings.get("stop_reason"))
 
     def _hear(self, id: str, event: Event) -> None:
         match event["type"]:
@@ -120,9 +132,10 @@ class Jobs:
             case "done":
                 pass
             case "paused":
-                if not self._closing or id in self._interrupted:
-                    self._interrupted.discard(id)
-                    self._tell(id, "paused", next=event["next"])
+                with self._changed:  # a cancellation comes before this, or finds it waiting
+                    if id not in self._cancelled and (not self._closing or id in self._interrupted):
+                        self._interrupted.discard(id)
+                        self._tell(id, "paused", next=event["next"])
             case type:
                 self._tell(id, type, **{key: value for key, value in event.items() if key != "type"})
 
@@ -219,19 +232,19 @@ class Jobs:
 
     def cancel(self, id: str) -> None:
         """End it between two denoising steps, with its best picture. One that has ended stays as it is."""
-        job = self.log.job(id)
-        if job.state == "finished" or job.cancelled:
-            return
-        if job.state not in ALIVE:  # it takes a run, if only a short one, to choose the best picture
-            with self._idle(id):
-                self._accept(id, cancelled=True, pause=[], afresh=False)
-            return
-        self._cancelled.add(id)
-        self._tell(id, "cancel")
         with self._changed:
-            if id in self._queue:  # no need to wait for others
-                self._queue.remove(id)
-                self._queue.appendleft(id)
+            job = self.log.job(id)
+            if job.state == "finished" or job.cancelled:
+                return
+            if job.state in ALIVE:
+                self._cancelled.add(id)
+                self._tell(id, "cancel")
+                if id in self._queue:  # no need to wait for others
+                    self._queue.remove(id)
+                    self._queue.appendleft(id)
+                return
+        with self._idle(id):  # it takes a run, if only a short one, to choose the best picture
+            self._accept(id, cancelled=True, pause=[], afresh=False)
 
     @contextmanager
     def _idle(self, id: str) -> Iterator[Job]:
