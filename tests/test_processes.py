@@ -12,7 +12,7 @@ from PIL import Image
 from brushloop.painter.domains import domain, domains
 from brushloop.supervision import processes
 from brushloop.supervision.processes import DOMAINS, Making, cut, drawing, held_out, layers_of, make
-from brushloop.supervision.world import art
+from brushloop.supervision.world import art, svg
 
 
 def test_what_is_taught_is_what_the_domains_say() -> None:
@@ -47,8 +47,8 @@ def test_layers_come_in_the_order_of_the_document(monkeypatch: pytest.MonkeyPatc
         '<g><rect fill="#00f" x="16" y="16" width="16" height="16"/></g></g>'
     )
     drawn = {"view": [32, 32], "icons": {"house": layers}}
-    monkeypatch.setattr(processes, "_icons", lambda style: drawn)
-    for cached in (processes._document, drawing, layers_of):
+    monkeypatch.setattr(svg, "_icons", lambda style: drawn)
+    for cached in (drawing, layers_of):
         cached.cache_clear()
     try:
         assert layers_of("house", "flat") == 3
@@ -58,7 +58,7 @@ def test_layers_come_in_the_order_of_the_document(monkeypatch: pytest.MonkeyPatc
             seen = [picture.getpixel(at) for at in ((8, 16), (24, 8), (24, 24))]
             assert seen == [color if number < count else (0, 0, 0, 0) for number, color in enumerate(wanted)]
     finally:
-        for cached in (processes._document, drawing, layers_of):
+        for cached in (drawing, layers_of):
             cached.cache_clear()
 
 

@@ -7,30 +7,23 @@ the last one is the finished work.
 
 from __future__ import annotations
 
-import copy
 import hashlib
-import io
-import json
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
-from xml.etree import ElementTree
+from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
-from brushloop.supervision.world import art, scenes, words
+from brushloop.supervision.world import art, scenes, svg, words
 
 Look = Literal["paint", "line"]
 Phase = tuple[int, Callable[[float], Image.Image]]
 """How many of the domain's usual frames it takes, and the picture when a share of it is done."""
 
-SVG = "http://www.w3.org/2000/svg"
 INK, PENCIL, GUIDE = (34, 34, 40), (150, 150, 156), (150, 190, 235)
-_DRAWN = ("path", "circle", "ellipse", "rect", "polygon", "polyline", "line", "use")
-_HIDDEN = ("defs", "clipPath", "mask", "linearGradient", "radialGradient", "symbol", "pattern")
 
 
 @dataclass(frozen=True)
@@ -96,57 +89,24 @@ PAPERS = ((255, 255, 255), (250, 246, 238), (226, 240, 250), (252, 238, 214), (2
 @lru_cache(maxsize=16384)
 def drawing(name: str, style: str, look: Look, layers: int, size: int) -> Image.Image:
     """The first `layers` layers of an object, RGBA, `size` x `size` pixels."""
-    import resvg_py
-
-    root = copy.deepcopy(_document(name, style))
-    leaves = _leaves(root)
+    root = svg.parse(svg.icon(name, style))
+    shapes = svg.keep(root, layers)
     width = float(root.attrib["viewBox"].split()[2])
-    for parent, leaf in leaves[layers:]:
-        parent.remove(leaf)
     if look == "line":
-        for _, leaf in leaves[:layers]:
-            closed = leaf.get("fill") != "none"
-            leaf.attrib.pop("opacity", None)
-            leaf.attrib.update(
+        for shape in shapes:
+            closed = shape.get("fill") != "none"
+            shape.attrib.pop("opacity", None)
+            shape.attrib.update(
                 {"fill": "#ffffff" if closed else "none", "stroke": "#{:02x}{:02x}{:02x}".format(*INK)}
                 | {"stroke-width": f"{width * 0.025:g}", "stroke-linejoin": "round"}
             )
-    text = ElementTree.tostring(root, encoding="unicode")
-    return Image.open(io.BytesIO(bytes(resvg_py.svg_to_bytes(svg_string=text, width=size)))).convert("RGBA")
+    return svg.raster(root, size)
 
 
 @lru_cache(maxsize=256)
 def layers_of(name: str, style: str) -> int:
     """How many layers an object is drawn with."""
-    return len(_leaves(_document(name, style)))
-
-
-@lru_cache(maxsize=256)
-def _document(name: str, style: str) -> ElementTree.Element:
-    drawn = _icons(style)
-    width, height = drawn["view"]
-    return ElementTree.fromstring(
-        f'<svg xmlns="{SVG}" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="0 0 {width} {height}">'
-        f"{drawn['icons'][name]}</svg>"
-    )
-
-
-@lru_cache(maxsize=2)
-def _icons(style: str) -> dict[str, Any]:
-    icons: dict[str, Any] = json.loads((art.ART / f"{style}.json").read_text())
-    return icons
-
-
-def _leaves(root: ElementTree.Element) -> list[tuple[ElementTree.Element, ElementTree.Element]]:
-    """(parent, layer) of everything that is drawn, in document order, which is paint order."""
-    found = []
-    for child in root:
-        tag = child.tag.rpartition("}")[2]
-        if tag in _DRAWN:
-            found.append((root, child))
-        elif tag not in _HIDDEN:
-            found += _leaves(child)
-    return found
+    return len(svg.shapes(svg.parse(svg.icon(name, style))))
 
 
 def sweep(before: Image.Image, after: Image.Image, share: float) -> Image.Image:

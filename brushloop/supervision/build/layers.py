@@ -1,6 +1,6 @@
 """Paint-order sequences from vector art: the layers of a drawing, in document order, become its frames.
 
-In SVG what comes later is painted over what came before, so document order is paint order. Frame i of n shows the
+Frame i of n shows the
 first ceil(i L / n) of the L layers that can be seen; the last is the finished drawing.
 
 `painter.grids` lays 4 or 9 of them out as a serpentine grid, so that frames that follow in time touch in space.
@@ -8,26 +8,21 @@ first ceil(i L / n) of the L layers that can be seen; the last is the finished d
 
 from __future__ import annotations
 
-import io
 import math
 import random
-import xml.etree.ElementTree as ET
 from functools import lru_cache
 
 import numpy as np
 from PIL import Image
 
 from brushloop.canvas import Element, Task
-from brushloop.errors import InputError
 from brushloop.supervision.build import filters, phrases
 from brushloop.supervision.build.desk import Desk, source
 from brushloop.supervision.build.filters import Rejected
 from brushloop.supervision.build.split import object_held_out
 from brushloop.supervision.records import Loss, Record, Truth, Turn, TurnKind
-from brushloop.supervision.world import art, scenes
+from brushloop.supervision.world import art, scenes, svg
 
-SHAPES = {"path", "circle", "ellipse", "rect", "line", "polygon", "polyline", "use", "text", "image"}
-HIDDEN = {"defs", "clipPath", "mask", "symbol", "linearGradient", "radialGradient", "filter", "pattern", "marker"}
 SHOWN = 0.2
 """Mean change of the channels (of 255) from which a layer counts as seen."""
 
@@ -42,7 +37,7 @@ def sequence(desk: Desk) -> Record:
     box = scenes.cell(50 + 12.5 * rng.randint(-1, 1), 50 + 12.5 * rng.randint(-1, 1), rng.choice(("medium", "large")))
     recraft = rng.random() < desk.recipe.recraft
     prompt, template = phrases.sequence(rng, thing, style, number, desk.training)
-    layers = frames(_svg(thing.name, style), number)
+    layers = frames(svg.icon(thing.name, style), number)
     if layers is None:
         raise Rejected(f"sequence: fewer than {number} layers")
     pictures = [_on_ground(layer, ground.name, variant, box) for layer in layers]
@@ -71,77 +66,42 @@ def sequence(desk: Desk) -> Record:
 
 
 @lru_cache(maxsize=256)
-def frames(svg: str, number: int, width: int = 192) -> tuple[Image.Image, ...] | None:
+def frames(drawing: str, number: int, width: int = 192) -> tuple[Image.Image, ...] | None:
     """`number` RGBA pictures of a drawing in the making, `width` pixels wide; None if it has too few visible layers.
 
     Raises:
         InputError: it is not SVG.
     """
-    seen = visible_layers(svg)
+    seen = visible_layers(drawing)
     if len(seen) < number:
         return None
     ends = [seen[math.ceil(index * len(seen) / number) - 1] for index in range(1, number)]
-    return (*(_render(first_layers(svg, end), width) for end in ends), _render(svg, width))
+    return (*(first_layers(drawing, end, width) for end in ends), svg.raster(drawing, width))
 
 
 @lru_cache(maxsize=256)
-def visible_layers(svg: str) -> tuple[int, ...]:
+def visible_layers(drawing: str) -> tuple[int, ...]:
     """How many layers, from the first, are drawn when a further one can be seen."""
     seen: list[int] = []
     before = np.zeros((1, 1, 4), np.float32)
-    for end in range(1, layer_count(svg) + 1):
-        now = np.asarray(_render(first_layers(svg, end), 64), np.float32)
+    for end in range(1, layer_count(drawing) + 1):
+        now = np.asarray(first_layers(drawing, end, 64), np.float32)
         if float(np.abs(now - before).mean()) > SHOWN:
             seen.append(end)
         before = now
     return tuple(seen)
 
 
-def layer_count(svg: str) -> int:
+def layer_count(drawing: str) -> int:
     """How many shapes a drawing is painted with."""
-    return len(_shapes(_parse(svg)))
+    return len(svg.shapes(svg.parse(drawing)))
 
 
-def first_layers(svg: str, number: int) -> str:
-    """The drawing with its first `number` shapes only; groups, transforms and definitions stay."""
-    root = _parse(svg)
-    for parent, shape in _shapes(root)[number:]:
-        parent.remove(shape)
-    return ET.tostring(root, encoding="unicode")
-
-
-def _parse(svg: str) -> ET.Element:
-    try:
-        return ET.fromstring(svg)
-    except ET.ParseError as error:
-        raise InputError(f"the drawing is not SVG ({error}): give one that a browser shows") from error
-
-
-def _shapes(parent: ET.Element) -> list[tuple[ET.Element, ET.Element]]:
-    """Every shape with its parent, in document order; what only defines is passed over."""
-    found = []
-    for child in parent:
-        tag = child.tag.rpartition("}")[2]
-        if tag in SHAPES:
-            found.append((parent, child))
-        elif tag not in HIDDEN:
-            found += _shapes(child)
-    return found
-
-
-def _render(svg: str, width: int) -> Image.Image:
-    import resvg_py
-
-    return Image.open(io.BytesIO(bytes(resvg_py.svg_to_bytes(svg_string=svg, width=width)))).convert("RGBA")
-
-
-def _svg(name: str, style: str) -> str:
-    drawings = art._art(style)
-    width, height = drawings["view"]
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
-        f'viewBox="0 0 {width} {height}">{drawings["icons"][name]}</svg>'
-    )
+def first_layers(drawing: str, number: int, width: int) -> Image.Image:
+    """A drawing with its first `number` shapes only, RGBA."""
+    root = svg.parse(drawing)
+    svg.keep(root, number)
+    return svg.raster(root, width)
 
 
 def _on_ground(layer: Image.Image, ground: str, variant: int, box: tuple[int, int, int, int]) -> Image.Image:

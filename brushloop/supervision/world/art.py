@@ -7,17 +7,14 @@ hue, and resized on demand; all pictures are RGBA with straight alpha.
 from __future__ import annotations
 
 import colorsys
-import io
-import json
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
-ART = Path(__file__).parent / "art"
+from brushloop.supervision.world import svg
+
 STYLES = ("flat", "soft")
 SIZES = {"small": 30, "medium": 44, "large": 60}
 """Longer side of an object in pixels, on a canvas of 128."""
@@ -70,22 +67,8 @@ TINTABLE = tuple(thing.name for thing in OBJECTS if thing.tintable)
 @lru_cache(maxsize=1024)
 def _drawing(name: str, style: str) -> Image.Image:
     """The object as the artist drew it, 192 px, trimmed to its visible part."""
-    import resvg_py
-
-    art = _art(style)
-    width, height = art["view"]
-    svg = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
-        f'viewBox="0 0 {width} {height}">{art["icons"][name]}</svg>'
-    )
-    picture = Image.open(io.BytesIO(bytes(resvg_py.svg_to_bytes(svg_string=svg, width=192)))).convert("RGBA")
+    picture = svg.raster(svg.icon(name, style), 192)
     return picture.crop(picture.getchannel("A").point(lambda a: 255 * (a > 24)).getbbox())
-
-
-@lru_cache(maxsize=2)
-def _art(style: str) -> dict[str, Any]:
-    art: dict[str, Any] = json.loads((ART / f"{style}.json").read_text())
-    return art
 
 
 def _tint(picture: Image.Image, color: str) -> Image.Image:
