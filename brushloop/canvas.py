@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 SCHEMA_VERSION = 2
 """Version of the step format. A reader refuses steps of a later version.
 
-Since 2 budgets know memory, and findings say what is seen.
+Since 2 budgets know memory, findings say what is seen, and corrections name any of 26 kinds of edit.
 """
 
 MAX_PROMPT = 2_000
@@ -182,7 +182,10 @@ class Fault(StrEnum):
 
 
 class EditType(StrEnum):
-    """Kinds of edit that a correction can ask for."""
+    """Kinds of edit that a correction or an instruction can ask for; `brushloop.edits` defines each of them.
+
+    The 25 types of AnyEdit's benchmark and style transfer; its movement is `move` here.
+    """
 
     ADD = "add"
     REMOVE = "remove"
@@ -191,6 +194,25 @@ class EditType(StrEnum):
     MOVE = "move"
     RESIZE = "resize"
     BACKGROUND = "background"
+    APPEARANCE = "appearance"
+    MATERIAL = "material"
+    ACTION = "action"
+    TEXTUAL = "textual"
+    COUNTING = "counting"
+    TONE = "tone"
+    STYLE = "style"
+    OUTPAINT = "outpaint"
+    ROTATION = "rotation"
+    IMPLICIT = "implicit"
+    RELATION = "relation"
+    DEPTH = "depth"
+    SKETCH = "sketch"
+    SCRIBBLE = "scribble"
+    SEGMENTATION = "segmentation"
+    BOX = "box"
+    MATERIAL_TRANSFER = "material_transfer"
+    REFERENCE = "reference"
+    STYLE_TRANSFER = "style_transfer"
 
 
 class Verdict(StrEnum):

@@ -68,6 +68,11 @@ class EmbeddedVLM:
         return found
 
     @cached_property
+    def questions(self) -> frozenset[str]:
+        """The questions this model was trained on; asked another, it would answer with noise."""
+        return frozenset(self.world.get("questions", ("plan", "look")))
+
+    @cached_property
     def world(self) -> dict[str, Any]:
         """What the model knows: objects, colors, backgrounds, styles, relations, sizes, words."""
         with self.weights.loading():

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from langgraph.runtime import Runtime
 
+from brushloop import edits
 from brushloop.agent import words
 from brushloop.agent.context import Context
 from brushloop.agent.events import DenoiseEvent, Event, StepEvent
@@ -20,7 +21,7 @@ from brushloop.agent.paste import paste_back
 from brushloop.agent.patience import GivenUp, patiently
 from brushloop.agent.routing import accepted, moves_on, stop_reason
 from brushloop.agent.state import State, advance, shown
-from brushloop.canvas import EditType, Frame, Step, StepKind, StopReason
+from brushloop.canvas import Frame, Step, StepKind, StopReason
 from brushloop.painter.base import PaintRequest
 from brushloop.vlm import Answer, N
 
@@ -90,7 +91,7 @@ def refine(state: State, runtime: Runtime[Context]) -> Update:
     assert best is not None
     which = best.tried.index(min(best.tried))
     correction = best.critique.corrections[which]
-    everywhere = correction.edit is EditType.BACKGROUND
+    everywhere = edits.everywhere(correction.edit)
     request = PaintRequest(
         prompt=correction.instruction,
         seed=_seed(state, "refine", state["at"]),
