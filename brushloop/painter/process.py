@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -18,22 +16,18 @@ from torch import Tensor
 from brushloop.canvas import ModelRef
 from brushloop.errors import InputError, SizeError, WeightsError
 from brushloop.painter.adapters.adapter import Adapter, Form
-from brushloop.painter.adapters.merge import Merger, Part
+from brushloop.painter.adapters.merge import Part
+from brushloop.painter.backbone import MAX_TOKENS, Backbone
 from brushloop.painter.base import OnDenoise
-from brushloop.painter.condition import prepare
 from brushloop.painter.domains import Domain
 from brushloop.painter.grids import Layout
 from brushloop.painter.sheets import Sheet, denoise, evenly, windows
-from brushloop.painter.tokens import pack, to_picture, to_pixels, unpack
-from brushloop.weights import Weights, find
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 MAX_FRAMES = 99
 """Frames of one process."""
-MAX_TOKENS = 16_384
-"""Tokens of one grid: 2048 x 2048 pixels."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +42,7 @@ class Process:
     model: ModelRef
 
 
-class ProcessPainter:
+class ProcessPainter(Backbone):
     """A Flux folder in diffusers' format and the adapters that teach it processes.
 
     Args:
@@ -67,33 +61,8 @@ class ProcessPainter:
     ) -> None:
         if process is None and recraft is None:
             raise WeightsError(MISSING)
-        self.weights: Weights = find("painter", folder, ("model_index.json", "transformer/config.json"))
+        super().__init__(folder)
         self.process, self.recraft, self.styles = process, recraft, tuple(styles)
-        self.ref = ModelRef(id=f"flux:{folder}" if folder else "embedded", weights=self.weights.digest)
-
-    @cached_property
-    def pipeline(self) -> Any:
-        """The base, loaded by diffusers, on the accelerator if there is one."""
-        from diffusers import FluxPipeline
-
-        with self.weights.loading():
-            gpu = torch.cuda.is_available()
-            pipeline = FluxPipeline.from_pretrained(
-                self.weights.folder, torch_dtype=torch.bfloat16 if gpu else torch.float32, local_files_only=True
-            )
-            prepare(pipeline.transformer)
-            pipeline.set_progress_bar_config(disable=True)
-            return pipeline.to("cuda") if gpu else pipeline
-
-    @cached_property
-    def merger(self) -> Merger:
-        """What lays adapters over the base."""
-        return Merger(self.pipeline.transformer)
-
-    @property
-    def unit(self) -> int:
-        """Pixels along a side of one token; a cell is a whole number of them."""
-        return int(self.pipeline.vae_scale_factor) * 2
 
     def cell(self, domain: Domain, wanted: int | None = None) -> int:
         """Pixels along a side of a frame: as wanted, else as the adapter learned it, else as the public weights did.
@@ -207,52 +176,28 @@ class ProcessPainter:
         if given and self.recraft:
             parts.append(Part(self.recraft, self.recraft.domains[0] if len(self.recraft.domains) == 1 else domain.name))
         self.merger.use(*parts, *self.styles)
-        transformer = self.pipeline.transformer
-        device = transformer.device
+        transformer = self.transformer
         if guidance is None:
             guidance = 3.5 if getattr(transformer.config, "guidance_embeds", False) else 2.0
-        noise = torch.randn(
-            1, sheet.size[0] * sheet.size[1], transformer.config.in_channels,
-            generator=torch.Generator().manual_seed(_seed(seed, number)),
-        ).to(device)  # fmt: skip
+        noise = self.noise(sheet.size[0] * sheet.size[1], _seed(seed, number)).to(self.device)
 
         def heard(done: int) -> None:
             if on_denoise is not None:
                 on_denoise(number * steps + done, grids * steps)
 
         text = caption(prompt, domain, start, total, self.form)
-        with torch.inference_mode(), _autocast(device):
+        with torch.inference_mode(), self.autocast():
             grid = denoise(
-                transformer, type(self.pipeline.scheduler).from_config(self.pipeline.scheduler.config), sheet, noise,
+                transformer, self.scheduler(), sheet, noise,
                 self.read(text), blank=self.read(""), given=given, form=self.form, steps=steps, guidance=guidance,
                 on_denoise=heard,
             )  # fmt: skip
         for frame, code in enumerate(sheet.cut(grid.float().cpu())[0]):
             known.setdefault(start + frame, code)
 
-    def read(self, text: str) -> tuple[Tensor, Tensor]:
-        """Text features (1 L D) and pooled features (1 D)."""
-        pipeline = self.pipeline
-        length = min(512, pipeline.tokenizer_2.model_max_length)
-        words, pooled, _ = pipeline.encode_prompt(text, None, max_sequence_length=length)
-        return words, pooled
-
-    def encode(self, pictures: Sequence[Image]) -> Tensor:
-        """Pictures of one size as normalised tokens (B n C)."""
-        vae = self.pipeline.vae
-        with torch.inference_mode(), _autocast(vae.device):
-            pixels = torch.cat([to_pixels(picture) for picture in pictures]).to(vae.device, vae.dtype)
-            code = vae.encode(pixels).latent_dist.mode().float()
-        return pack(((code - vae.config.shift_factor) * vae.config.scaling_factor).contiguous()).cpu()
-
     def pictures(self, sheet: Sheet, known: Mapping[int, Tensor]) -> list[Image]:
         """Frames in the order of time, each decoded alone, so that no cell bleeds into its neighbour."""
-        vae, made = self.pipeline.vae, []
-        for number in sorted(known):
-            code = unpack(known[number][None], sheet.side * 2, sheet.side * 2).to(vae.device, vae.dtype)
-            with torch.inference_mode(), _autocast(vae.device):
-                made.append(vae.decode(code / vae.config.scaling_factor + vae.config.shift_factor).sample.float().cpu())
-        return [to_picture(pixels) for pixels in made]
+        return [self.decode(known[number], sheet.side, sheet.side) for number in sorted(known)]
 
 
 _NOTHING = Adapter("nothing", ("all",), {"": torch.zeros(1, 1)}, {"": torch.zeros(1, 1, 1)})
@@ -286,7 +231,3 @@ def count(frames: int | None, domain: Domain) -> int:
 def _seed(seed: int, number: int) -> int:
     """The seed of a process's grid: its own for the first."""
     return seed if number == 0 else int.from_bytes(hashlib.sha256(f"{seed}/{number}".encode()).digest()[:7], "big")
-
-
-def _autocast(device: torch.device) -> Any:
-    return torch.autocast("cpu", torch.bfloat16) if device.type == "cpu" else nullcontext()

@@ -1,0 +1,109 @@
+"""A FLUX.1 folder in diffusers' format, as the rooms of the painter use it: text, pictures and tokens in and out.
+
+Shapes: B batch, N tokens of a picture, C channels, L text tokens, D features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from brushloop.canvas import ModelRef
+from brushloop.painter.adapters.merge import Merger
+from brushloop.painter.condition import prepare
+from brushloop.painter.tokens import pack, to_picture, to_pixels, unpack
+from brushloop.weights import Weights, find
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+MAX_TOKENS = 16_384
+"""Tokens of one canvas: 2048 x 2048 pixels."""
+
+
+class Backbone:
+    """A base and what lays adapters over it.
+
+    Args:
+        folder: the base; None is the one that ships.
+    """
+
+    def __init__(self, folder: str | None = None) -> None:
+        self.weights: Weights = find("painter", folder, ("model_index.json", "transformer/config.json"))
+        self.ref = ModelRef(id=f"flux:{folder}" if folder else "embedded", weights=self.weights.digest)
+
+    @cached_property
+    def pipeline(self) -> Any:
+        """The base, loaded by diffusers, on the accelerator if there is one."""
+        from diffusers import FluxPipeline
+
+        with self.weights.loading():
+            gpu = torch.cuda.is_available()
+            pipeline = FluxPipeline.from_pretrained(
+                self.weights.folder, torch_dtype=torch.bfloat16 if gpu else torch.float32, local_files_only=True
+            )
+            prepare(pipeline.transformer)
+            pipeline.set_progress_bar_config(disable=True)
+            return pipeline.to("cuda") if gpu else pipeline
+
+    @cached_property
+    def merger(self) -> Merger:
+        """What lays adapters over the base."""
+        return Merger(self.pipeline.transformer)
+
+    @property
+    def transformer(self) -> Any:
+        """What denoises; it reads conditions."""
+        return self.pipeline.transformer
+
+    @property
+    def device(self) -> torch.device:
+        """Where the base computes."""
+        device: torch.device = self.transformer.device
+        return device
+
+    @property
+    def unit(self) -> int:
+        """Pixels along a side of one token."""
+        return int(self.pipeline.vae_scale_factor) * 2
+
+    def scheduler(self) -> Any:
+        """A scheduler of its own for one run: flow matching, Euler."""
+        return type(self.pipeline.scheduler).from_config(self.pipeline.scheduler.config)
+
+    def read(self, text: str) -> tuple[Tensor, Tensor]:
+        """Text features (1 L D) and pooled features (1 D)."""
+        pipeline = self.pipeline
+        length = min(512, pipeline.tokenizer_2.model_max_length)
+        words, pooled, _ = pipeline.encode_prompt(text, None, max_sequence_length=length)
+        return words, pooled
+
+    def encode(self, pictures: Sequence[Image]) -> Tensor:
+        """Pictures of one size as normalised tokens (B N C)."""
+        vae = self.pipeline.vae
+        with torch.inference_mode(), self.autocast():
+            pixels = torch.cat([to_pixels(picture) for picture in pictures]).to(vae.device, vae.dtype)
+            code = vae.encode(pixels).latent_dist.mode().float()
+        return pack(((code - vae.config.shift_factor) * vae.config.scaling_factor).contiguous()).cpu()
+
+    def decode(self, tokens: Tensor, rows: int, columns: int) -> Image:
+        """Tokens (N C) of `rows` x `columns` as a picture."""
+        vae = self.pipeline.vae
+        code = unpack(tokens[None], rows * 2, columns * 2).to(vae.device, vae.dtype)
+        with torch.inference_mode(), self.autocast():
+            made = vae.decode(code / vae.config.scaling_factor + vae.config.shift_factor).sample.float().cpu()
+        return to_picture(made)
+
+    def noise(self, tokens: int, seed: int) -> Tensor:
+        """Where a picture of so many tokens begins (1 N C); the same on every machine."""
+        generator = torch.Generator().manual_seed(seed)
+        return torch.randn(1, tokens, self.transformer.config.in_channels, generator=generator)
+
+    def autocast(self) -> Any:
+        """bfloat16 on a CPU, where the weights are float32; elsewhere they are bfloat16 already."""
+        return torch.autocast("cpu", torch.bfloat16) if self.device.type == "cpu" else nullcontext()
