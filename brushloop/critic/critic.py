@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from brushloop.canvas import Brief, Critique, Finding, ModelRef, Plan, Status
+from brushloop.canvas import Brief, Critique, ModelRef, Plan, Status
 from brushloop.critic.closeups import contact_sheet
 from brushloop.critic.judgement import complete
 from brushloop.critic.prompt import Look, instructions, look_schema, look_text
@@ -43,13 +43,5 @@ class Critic:
         findings = []
         for seen, sure in zip(look.findings, sureness(answer.replies[-1], len(look.findings)), strict=True):
             score = None if seen.status is Status.NOT_YET else sure if seen.status is Status.PRESENT else 1 - sure
-            findings.append(
-                Finding(
-                    element=seen.element,
-                    status=seen.status,
-                    fault=seen.fault,
-                    seen=seen.seen,
-                    score=score if score is None else round(score, 4),
-                )
-            )
+            findings.append(seen.finding(score if score is None else round(score, 4)))
         return Answer(complete(plan, step, findings, look.corrections, look.verdict), answer.replies)

@@ -1,7 +1,7 @@
 """What the critic asks a vision-language model, word for word, and the shape of the reply.
 
 The embedded model is trained on exactly these texts. Other models are told what they mean, and what the close-ups
-show, by `instructions.v1.md`, which comes before the question. A text with a version is never changed: a better one
+show, by `instructions.v2.md`, which comes before the question. A text with a version is never changed: a better one
 gets the next number.
 """
 
@@ -13,17 +13,22 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from brushloop.canvas import Correction, Element, Fault, Noun, Plan, Status, Verdict
+from brushloop.canvas import Correction, EditType, Element, Fault, Finding, Noun, Plan, Status, Verdict
 from brushloop.critic.closeups import tiles
 
 
 class Seen(Noun):
-    """What the model says of one element: first what it sees in its place, then what follows from that."""
+    """What the model says of one element: what the plan asks for, what it sees there, then what follows from both."""
 
     element: Annotated[int, Field(ge=0)]
+    asked: Annotated[str, Field(max_length=500)] = ""
     seen: Annotated[str, Field(max_length=500)] = ""
     status: Status
     fault: Fault | None = None
+
+    def finding(self, score: float | None = None) -> Finding:
+        """As it is kept; what was asked for stands in the plan."""
+        return Finding(element=self.element, status=self.status, fault=self.fault, seen=self.seen, score=score)
 
 
 class Look(Noun):
@@ -34,16 +39,23 @@ class Look(Noun):
     verdict: Verdict
 
 
+MENDS = (
+    EditType.ADD, EditType.REMOVE, EditType.REPLACE, EditType.COLOR, EditType.MOVE, EditType.RESIZE, EditType.BACKGROUND,
+)  # fmt: skip
+
+
 @cache
 def instructions() -> str:
     """What a model must know that was not trained on these questions."""
-    return Path(__file__).with_name("instructions.v1.md").read_text(encoding="utf-8").strip()
+    return Path(__file__).with_name("instructions.v2.md").read_text(encoding="utf-8").strip()
 
 
 @cache
 def look_schema() -> dict[str, Any]:
-    """The JSON schema of a reply."""
-    return Look.model_json_schema()
+    """The JSON schema of a reply; its corrections are of the kinds that mend a plan's element."""
+    schema = Look.model_json_schema()
+    schema["$defs"]["EditType"]["enum"] = [kind.value for kind in MENDS]
+    return schema
 
 
 def look_text(prompt: str, plan: Plan, step: int) -> str:

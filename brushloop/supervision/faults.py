@@ -117,7 +117,8 @@ def _answer(plan: Plan, step: int, drawn: dict[int, _Drawn]) -> Look:
             continue
         state = drawn[index]
         status = Status.MISSING if state.missing else Status.WRONG if state.fault else Status.PRESENT
-        findings.append(Seen(element=index, seen=state.seen, status=status, fault=state.fault))
+        asked = phrases(plan.elements[index])
+        findings.append(Seen(element=index, asked=asked, seen=state.seen, status=status, fault=state.fault))
         if state.correction:
             corrections.append(state.correction)
     verdict = Verdict.REFINE if corrections else Verdict.ACCEPT
@@ -137,8 +138,13 @@ def place(name: str) -> str:
     return phrase(f"{name} background", None)
 
 
-NOTHING, SMEAR = "nothing", "a smear"
-"""What is seen where there is nothing, and where there is something that is no object."""
+def phrases(thing: Element) -> str:
+    """What one who looks at the boxes of `thing` should see there: `a red apple, a red apple`."""
+    return ", ".join([phrase(thing.name, thing.color)] * thing.count) if thing.role == "object" else place(thing.name)
+
+
+NOTHING, SMEAR, ELSEWHERE = "nothing", "a smear", "elsewhere"
+"""What is seen where there is nothing, where there is something that is no object, and if the thing is not here."""
 
 
 def _draw(rng: random.Random, thing: Element, scene: Scene, taken: Sequence[Box], bad: bool) -> _Drawn:
@@ -175,7 +181,7 @@ def _draw(rng: random.Random, thing: Element, scene: Scene, taken: Sequence[Box]
         if now is not None:
             moved = thing.model_copy(update={"boxes": (now,)})
             scaled = f"{right} too {'large' if _area(now) > _area(thing.boxes[0]) else 'small'}"
-            there = NOTHING if fault is Fault.POSITION else scaled
+            there = f"{right} {ELSEWHERE}" if fault is Fault.POSITION else scaled
             return _Drawn(there, [moved], fault=fault, correction=correct(thing, fault, thing.boxes, now))
         fault = Fault.OBJECT
     hit = sorted(rng.sample(range(thing.count), rng.randint(1, thing.count)))

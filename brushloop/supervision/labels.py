@@ -10,7 +10,7 @@ from PIL import Image
 
 from brushloop.canvas import Box, Correction, Element, Fault, Plan, Status, Verdict
 from brushloop.critic.prompt import Look, Seen
-from brushloop.supervision.faults import NOTHING, SMEAR, correct, phrase, place
+from brushloop.supervision.faults import ELSEWHERE, NOTHING, SMEAR, correct, phrase, phrases, place
 from brushloop.supervision.judge import Seen as Found
 from brushloop.supervision.judge import Sight, overlap
 from brushloop.supervision.world import scenes
@@ -63,7 +63,7 @@ def _look_for(
     def seen(
         text: str, status: Status, fault: Fault | None = None, correction: Correction | None = None
     ) -> tuple[Seen, Correction | None]:
-        return Seen(element=index, seen=text, status=status, fault=fault), correction
+        return Seen(element=index, asked=phrases(thing), seen=text, status=status, fault=fault), correction
 
     if thing.role == "background":
         if sight.background == thing.name:
@@ -81,7 +81,8 @@ def _look_for(
         astray = next((found for found in sight.objects if found.name == thing.name), None)
         if astray and thing.count == 1:
             fault = Fault.POSITION
-            return seen(text, Status.WRONG, fault, correct(thing, fault, thing.boxes, astray.box))
+            there_it_is = f"{phrase(thing.name, thing.color)} {ELSEWHERE}"
+            return seen(there_it_is, Status.WRONG, fault, correct(thing, fault, thing.boxes, astray.box))
         return seen(text, Status.MISSING, None, correct(thing, None, thing.boxes))
     named = [box for box, found in there if found and found.name != thing.name]
     toned = [box for box, found in there if found and thing.color not in (None, found.color)]

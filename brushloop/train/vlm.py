@@ -328,17 +328,17 @@ class Lessons:
         said = ["present", "missing", "wrong", "not", "accept", "refine", "redraw", *(fault.value for fault in Fault)]
         said += [*(f" {name}" for name in (*NAMES, *TONES, *scenes.BACKGROUNDS)), faults.NOTHING]
         self.telling = torch.tensor([tokens.encode(word, add_special_tokens=False)[0] for word in said])
-        self.seen, self.status = (tokens.convert_tokens_to_ids(mark) for mark in (',"seen":"', '","status":"'))
+        self.asked, self.status = (tokens.convert_tokens_to_ids(mark) for mark in (',"asked":"', '","status":"'))
         self.kept: list[Lesson] = []
         """Lessons from states that the painter really made (the closed loop), mixed in when there are any."""
         self.kept_share = 0.3
 
     def lessons(self, step: int) -> list[Lesson]:
-        """In turn: plans, looks, and twice conclusions from what is seen. Text alone is cheap: twice as many."""
+        """In turn: looks, and conclusions from what is seen or (every sixth) plans: twice as many, text is cheap."""
         rng = random.Random(f"vlm/{self.recipe.seed}/{step}")
-        if step % 4 == 0:
+        if step % 6 == 0:
             return [plan_lesson(rng) for _ in range(2 * self.recipe.batch)]
-        if step % 4 > 1:
+        if step % 2 == 0:
             return [blind_lesson(rng) for _ in range(2 * self.recipe.batch)]
         some = int(self.kept_share * self.recipe.batch) if self.kept else 0
         states = [faults.sample(rng, faulty=0.8) for _ in range(self.recipe.batch - some)]
@@ -375,7 +375,7 @@ class Lessons:
                 seen = [i for i, drawn in enumerate(known) if drawn]
                 if seen:
                     extra = sight_loss(self.module.eyes, features[seen], [known[i] for i in seen])
-                    figures["sight"] = 4 * float(extra.detach())
+                    figures["sight"] = 2 * float(extra.detach())
             hidden = model.model.text_model(
                 inputs_embeds=embedded, attention_mask=(ids != pad).long()
             ).last_hidden_state
@@ -386,7 +386,7 @@ class Lessons:
         weight = torch.where(torch.isin(answers, self.telling), TELLING, 1.0) if judging else torch.ones(len(answers))
         loss = (F.cross_entropy(logits.float(), answers, reduction="none") * weight).sum() / weight.sum()
         kind = "look" if looking else "conclude" if judging else "plan"
-        figures[kind] = (2 if kind == "conclude" else 4) * loss.item()
+        figures[kind] = loss.item() * {"plan": 6, "look": 2, "conclude": 3}[kind]
         return loss + 0.4 * extra, figures
 
     def _row(self, lesson: Lesson) -> tuple[list[int], int]:
@@ -395,7 +395,7 @@ class Lessons:
         return question + reply, len(question)
 
     def _labels(self, row: list[int], start: int, blind: bool, length: int) -> list[int]:
-        """The tokens to be learned: the answer, without what is seen if that is given; -100 elsewhere."""
+        """The tokens to be learned: the answer, without what is asked and seen if that is given; -100 elsewhere."""
         labels = [-100] * start + row[start:] + [-100] * (length - len(row))
         seeing = False
         for at in range(start, len(row) if blind else start):
@@ -403,15 +403,18 @@ class Lessons:
                 seeing = False
             if seeing:
                 labels[at] = -100
-            if row[at] == self.seen:
+            if row[at] == self.asked:
                 seeing = True
+        if blind:  # a lesson that ends there says nothing of how an answer ends
+            labels[len(row) - 2 : len(row)] = [-100, -100]
         return labels
 
 
 def blind_lesson(rng: random.Random) -> Lesson:
     """What is seen, and what follows from it."""
-    state = faults.sample(rng, faulty=0.8)
-    return Lesson(look_text(state.prompt, state.plan, state.step), answer(state.look), blind=True)
+    state = faults.sample(rng, faulty=0.9)
+    findings = answer(Look(findings=state.look.findings, verdict=state.look.verdict)).rpartition('],"verdict"')[0]
+    return Lesson(look_text(state.prompt, state.plan, state.step), findings, blind=True)
 
 
 def plan_lesson(rng: random.Random) -> Lesson:

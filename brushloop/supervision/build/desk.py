@@ -80,7 +80,7 @@ def critique(look: Look) -> Critique:
     due = [seen for seen in look.findings if seen.status is not Status.NOT_YET]
     right = sum(seen.status is Status.PRESENT for seen in due)
     return Critique(
-        findings=tuple(Finding(**dict(seen)) for seen in look.findings),
+        findings=tuple(seen.finding() for seen in look.findings),
         corrections=look.corrections,
         verdict=look.verdict,
         score=right / len(due) if due else 0.0,
