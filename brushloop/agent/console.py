@@ -91,7 +91,8 @@ _STYLES = {"draft": "bold cyan", "refine": "bold magenta", "reflect": "bold yell
 
 def _line(event: Event) -> str | None:
     if event["type"] == "step":
-        return f"{event['kind']:<8} {clean(event['text'])}"
+        variant = f"{event['variant']}: " if "variant" in event else ""
+        return f"{event['kind']:<8} {variant}{clean(event['text'])}"
     if event["type"] == "wait":
         return f"{'wait':<8} {event['seconds']:g} s: {clean(event['why'])}"
     if event["type"] == "paused":

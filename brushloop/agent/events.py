@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 
 class StepEvent(TypedDict):
@@ -15,6 +15,8 @@ class StepEvent(TypedDict):
     text: str
     image: str | None
     """Hash of the picture it made."""
+    variant: NotRequired[int]
+    """Of which variant, where several are painted side by side; every other event of such a run names it too."""
 
 
 class DenoiseEvent(TypedDict):
@@ -24,6 +26,7 @@ class DenoiseEvent(TypedDict):
     node: str
     done: int
     total: int
+    variant: NotRequired[int]
 
 
 class WaitEvent(TypedDict):

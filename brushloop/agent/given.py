@@ -85,11 +85,15 @@ class Masked:
         """Paint, then put back what is outside of the mask."""
         picture = self.painter.paint(request, on_denoise)
         if request.canvas is not None and request.canvas.size == picture.size == self.mask.size:
-            picture = picture.convert("RGB")
-            kept = request.canvas.convert("RGB")
-            kept.paste(picture, mask=self.mask)
-            return kept
+            return within(self.mask, request.canvas, picture)
         return picture
+
+
+def within(mask: Image, before: Image, after: Image) -> Image:
+    """`after` where the grey mask is white, `before` elsewhere; all three of one size."""
+    kept = before.convert("RGB")
+    kept.paste(after.convert("RGB"), mask=mask.convert("L"))
+    return kept
 
 
 def masked(painter: Painter, brief: Brief, store: Store) -> Painter:

@@ -1,12 +1,14 @@
-"""A person's word as a step: approve, another plan, another critique, one correction, or another picture."""
+"""A person's word as a step: approve, another plan, critique or picture, or one correction, maybe within a mask."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from brushloop.agent import words
+from brushloop.agent.given import fitted_mask
 from brushloop.agent.state import State, shown
-from brushloop.canvas import Correction, Critique, Frame, Plan, Step, StepKind, Verdict
+from brushloop.canvas import Box, Correction, Critique, Frame, Plan, Step, StepKind, Verdict
 from brushloop.critic.judgement import overrule
 from brushloop.errors import InputError, SizeError
 from brushloop.planner.planner import whole
@@ -19,8 +21,10 @@ if TYPE_CHECKING:
     """What a person may answer; None approves."""
 
 
-def human_step(state: State, edit: Edit, store: Store, size: tuple[int, int]) -> Step:
+def human_step(state: State, edit: Edit, store: Store, size: tuple[int, int], mask: Image | None = None) -> Step:
     """The step that records what a person said of a creation in `state`.
+
+    A mask holds a correction: outside of its white (or transparent) pixels nothing may change.
 
     Raises:
         InputError: there is nothing yet that could be criticised, or the edit is of no known kind.
@@ -28,12 +32,19 @@ def human_step(state: State, edit: Edit, store: Store, size: tuple[int, int]) ->
     """
     frame = shown(state)
     step = Step(kind=StepKind.HUMAN, parent=state["head"], inputs=(frame,) if frame else ())
+    if mask is not None and not isinstance(edit, Correction):
+        raise InputError("a mask was given without a correction: say also what is to change there")
     if edit is None:
         return step.model_copy(update={"text": "approved"})
     if isinstance(edit, Plan):
         plan = whole(edit)
         return step.model_copy(update={"plan": plan, "text": f"plan: {words.of_plan(plan)}"})
     if isinstance(edit, Correction):
+        if mask is not None and frame is not None:
+            area = fitted_mask(mask, store.get_image(frame), size)
+            edit = edit if edit.regions else edit.model_copy(update={"regions": (around(area),)})
+            masked = (frame, store.put_image(area))
+            step = step.model_copy(update={"inputs": masked, "settings": {"mask": True}})
         asked = Critique(verdict=Verdict.REFINE, corrections=(edit,))
         critique = _overruled(state, asked)
         # A person asked for the change, so what comes of it replaces what is there, whatever the critic thinks.
@@ -49,6 +60,14 @@ def human_step(state: State, edit: Edit, store: Store, size: tuple[int, int]) ->
             f"the picture given is {picture.width}x{picture.height} pixels, the creation {size[0]}x{size[1]}: resize it"
         )
     return step.model_copy(update={"outputs": (picture,), "text": "another picture"})
+
+
+def around(mask: Image) -> Box:
+    """The box, in percent of the canvas, around what is white in a grey mask."""
+    left, top, right, bottom = mask.getbbox() or (0, 0, *mask.size)
+    across, down = 100 / mask.width, 100 / mask.height
+    low = math.floor(left * across), math.floor(top * down)
+    return *low, min(100, math.ceil(right * across)), min(100, math.ceil(bottom * down))
 
 
 def _overruled(state: State, said: Critique) -> Critique:

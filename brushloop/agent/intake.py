@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from brushloop.agent.briefs import brief_from
 from brushloop.agent.given import fitted, fitted_mask
+from brushloop.agent.hold import hold
 from brushloop.agent.human import human_step
 from brushloop.agent.routing import nothing_left
 from brushloop.agent.state import State, advance, replay
@@ -89,6 +90,7 @@ class Intake:
         edit: Edit = None,
         budget: Limits | None = None,
         *,
+        mask: Image | None = None,
         id: str | None = None,
     ) -> Creation:
         """Record a fork; the arguments are those of `Studio.fork`."""
@@ -102,33 +104,41 @@ class Intake:
         root = self._brief_step(brief, parent=digest)
         if edit is not None:
             forked = advance(state, self.store.put_step(root), root)
-            root = self._human_step(forked, edit)
+            root = self._human_step(forked, edit, mask)
         elif nothing_left(advance(state, digest, root)):  # then a new seed has something to paint only if told so
             root = root.model_copy(update={"settings": {**root.settings, "again": True}})
         return self._new(root, id)
 
-    def say(self, name: str, edit: Edit = None) -> Creation:
-        """Record a person's answer as a `human` step; None approves.
+    def say(self, name: str, edit: Edit = None, mask: Image | None = None, head: str | None = None) -> Creation:
+        """Record a person's answer as a `human` step; None approves. `head` is the step that it answers to.
 
         Raises:
+            ConflictError: somebody else works on it, or has gone on with it meanwhile.
             InputError: the creation is finished, or the answer does not fit it.
         """
         id = self._id(name)
-        state = self._state(id, self.store.head(id))
-        if state["phase"] == "finished":
-            raise InputError(f"creation {id} is finished: fork it to go on from there")
-        self.store.set_head(id, self.store.put_step(self._human_step(state, edit)))
-        return self.open(id)
+        with hold(self.store, id, head or self.store.head(id)):
+            state = self.state(id)
+            if state["phase"] == "finished":
+                raise InputError(f"creation {id} is finished: fork it to go on from there")
+            digest = self.store.put_step(self._human_step(state, edit, mask))
+            self.store.set_head(id, digest)
+        return Creation(id, digest, self.store)
 
     def reopen(self, name: str | None = None) -> Creation:
-        """Take back the ending of a cancelled creation; any other is returned as it is. By default the newest."""
+        """Take back the ending of a cancelled creation; any other is returned as it is. By default the newest.
+
+        Raises:
+            ConflictError: somebody else has just done so.
+        """
         id = self._id(name)
         creation = self.open(id)
         parent = creation.steps[-1].parent
         if creation.stop_reason is not StopReason.CANCELLED or parent is None:
             return creation
-        self.store.set_head(id, parent)
-        return self.open(id)
+        with hold(self.store, id, creation.head):
+            self.store.set_head(id, parent)
+        return Creation(id, parent, self.store)
 
     def open(self, name: str) -> Creation:
         """A creation by its id, a step by its hash, or a unique prefix of either."""
@@ -166,5 +176,5 @@ class Intake:
         }
         return Step(kind=StepKind.BRIEF, parent=parent, brief=brief, text=brief.prompt, settings=names)
 
-    def _human_step(self, state: State, edit: Edit) -> Step:
-        return human_step(state, edit, self.store, state["brief"].size or self.painter.size)
+    def _human_step(self, state: State, edit: Edit, mask: Image | None = None) -> Step:
+        return human_step(state, edit, self.store, state["brief"].size or self.painter.size, mask)

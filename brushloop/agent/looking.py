@@ -204,11 +204,14 @@ def _row(store: Store, head: Head) -> dict[str, Any]:
     row: dict[str, Any] = {"id": head.id, "head": head.head, "created": head.created.isoformat()}
     row |= {"updated": head.updated.isoformat(), "prompt": None, "seed": None, "stop_reason": None, "error": None}
     try:
-        reason = store.get_step(head.head).settings.get("stop_reason")
+        end = store.get_step(head.head)
+        reason = end.settings.get("stop_reason")
         brief = next((step.brief for _, step in store.ancestry(head.root) if step.brief), None)
     except StoreError as error:
         return row | {"state": "damaged", "error": str(error)}
     row |= {"stop_reason": reason, "state": reason or "unfinished"}
+    if (variant := end.settings.get("variant")) is not None:  # the one that was chosen among several
+        row |= {"variant": variant}
     return row | ({"prompt": brief.prompt, "seed": brief.seed} if brief else {})
 
 

@@ -9,6 +9,7 @@ import typer
 
 from brushloop.agent.console import progress, result
 from brushloop.agent.looking import Json, Last, Name
+from brushloop.errors import InputError
 
 if TYPE_CHECKING:
     from brushloop.agent.studio import Studio
@@ -28,6 +29,9 @@ Edit = Annotated[
     typer.Option(
         "--edit", help="Your word: a .json with a plan, a critique or a correction, or a picture to go on from."
     ),
+]
+Mask = Annotated[
+    Path | None, typer.Option("--mask", help="For a correction: only where this picture is white or clear may change.")
 ]
 Limits = Annotated[str | None, typer.Option("--budget", help="Limits, for example rounds=4,seconds=60.")]
 Rounds = Annotated[int | None, typer.Option(help="Limit: pictures painted.")]
@@ -49,15 +53,26 @@ def paint(
     vlm: VLM = None,
     id: Annotated[str | None, typer.Option(help="Name of the creation; by default date and time.")] = None,
     pause: Pause = None,
+    variants: Annotated[
+        int | None, typer.Option(help="Paint so many variants side by side; all are kept, one is chosen.")
+    ] = None,
+    choose: Annotated[
+        str, typer.Option(help="Who chooses among variants: score, or person (brushloop choose ID NUMBER).")
+    ] = "score",
     out: Out = None,
     as_json: Json = False,
 ) -> None:
     """Plan and paint a picture, round by round."""
+    from brushloop.agent.choosing import chooser, explored
     from brushloop.agent.names import budget_from, png_to, size_from
 
     png_to(out)
+    by_score = chooser(choose, variants, id, pause)
     shape, limits = size_from(size), budget_from(budget, rounds=rounds, seconds=seconds, tokens=tokens, pixels=pixels)
     studio = _studio(painter, vlm)
+    if variants is not None:
+        explored(studio, studio.begin(prompt, seed, shape, limits, id=id).id, variants, by_score, out, as_json)
+        return
     with progress() as tell:
         made = studio.paint(prompt, seed, shape, limits, id=id, on_event=tell, pause=pause or ())
     _made(made, out, as_json)
@@ -100,23 +115,27 @@ def resume(
     painter: Painter = None,
     vlm: VLM = None,
     edit: Edit = None,
+    mask: Mask = None,
+    approve: Annotated[bool, typer.Option("--approve", help="Your word: go on as it is. It is recorded.")] = False,
     pause: Pause = None,
     out: Out = None,
     last: Last = False,
     as_json: Json = False,
 ) -> None:
     """Go on with one that was stopped, killed, or waits."""
-    from brushloop.agent.names import creation_of, edit_from, png_to
+    from brushloop.agent.names import creation_of, edit_from, mask_from, png_to
 
     png_to(out)
-    word = edit_from(edit)
+    word, area = edit_from(edit), mask_from(mask, edit)
+    if approve and word is not None:
+        raise InputError("--approve and --edit were both given: leave one out")
     old = creation_of(_studio().store, name, last)
     studio = _studio(painter, vlm, old)
     with progress() as tell:
-        if word is None:
+        if word is None and not approve:
             made = studio.resume(old.id, on_event=tell, pause=pause or ())
         else:
-            made = studio.answer(old.id, word, on_event=tell, pause=pause or ())
+            made = studio.answer(old.id, word, area, on_event=tell, pause=pause or ())
     _made(made, out, as_json)
 
 
@@ -133,6 +152,7 @@ def fork(
     painter: Painter = None,
     vlm: VLM = None,
     edit: Edit = None,
+    mask: Mask = None,
     id: Annotated[str | None, typer.Option(help="Name of the new creation.")] = None,
     pause: Pause = None,
     out: Out = None,
@@ -140,16 +160,16 @@ def fork(
     as_json: Json = False,
 ) -> None:
     """Begin another creation at any step of one."""
-    from brushloop.agent.names import budget_from, creation_of, edit_from, png_to, step_of
+    from brushloop.agent.names import budget_from, creation_of, edit_from, mask_from, png_to, step_of
 
     png_to(out)
-    word = edit_from(edit)
+    word, area = edit_from(edit), mask_from(mask, edit)
     limits = budget_from(budget, rounds=rounds, seconds=seconds, tokens=tokens, pixels=pixels)
     old = creation_of(_studio().store, name, last)
     digest = old.head if at is None else step_of(old, at)
     studio = _studio(painter, vlm, old)
     with progress() as tell:
-        made = studio.fork(digest, prompt, seed, word, limits, id=id, on_event=tell, pause=pause or ())
+        made = studio.fork(digest, prompt, seed, word, limits, mask=area, id=id, on_event=tell, pause=pause or ())
     _made(made, out, as_json)
 
 

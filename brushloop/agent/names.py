@@ -17,6 +17,8 @@ from brushloop.pictures import open_picture
 from brushloop.store import Store
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from brushloop.agent.human import Edit
 
 
@@ -104,6 +106,19 @@ def edit_from(path: Path | None) -> Edit:
         raise InputError(f"{path} is no {error.title.lower()}: {where}: {fault['msg']}") from error
     except ValueError as error:
         raise InputError(f"{path} cannot be used: {error}") from error
+
+
+def mask_from(path: Path | None, edit: Path | None) -> Image | None:
+    """A mask for a correction.
+
+    Raises:
+        InputError: it cannot be read, or there is no correction that it could hold.
+    """
+    if path is None:
+        return None
+    if edit is None:
+        raise InputError("--mask was given without --edit: say also what is to change there")
+    return open_picture(path)
 
 
 def _noun_from(data: bytes) -> Plan | Critique | Correction:

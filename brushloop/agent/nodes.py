@@ -17,6 +17,7 @@ from brushloop import edits
 from brushloop.agent import words
 from brushloop.agent.context import Context
 from brushloop.agent.events import DenoiseEvent, Event, StepEvent
+from brushloop.agent.given import within
 from brushloop.agent.paste import paste_back
 from brushloop.agent.patience import GivenUp, patiently
 from brushloop.agent.routing import accepted, moves_on, stop_reason
@@ -105,11 +106,11 @@ def refine(state: State, runtime: Runtime[Context]) -> Update:
     step = Step(
         kind=StepKind.REFINE,
         parent=state["head"],
-        inputs=(best.frame,),
+        inputs=(best.frame, best.mask) if best.mask else (best.frame,),
         text=correction.instruction,
         settings={"plan_step": state["at"], "correction": which, "edit": correction.edit.value},
     )
-    return _paint(state, runtime, step, request, everywhere)
+    return _paint(state, runtime, step, request, everywhere, best.mask)
 
 
 def reflect(state: State, runtime: Runtime[Context]) -> Update:
@@ -152,8 +153,18 @@ class _Cancelled(Exception):
     """Raised through the painter, between two denoising steps."""
 
 
-def _paint(state: State, runtime: Runtime[Context], step: Step, request: PaintRequest, everywhere: bool) -> Update:
-    """Paint, keep what lies outside the regions unless the change is `everywhere`, and record the rest of `step`."""
+def _paint(
+    state: State,
+    runtime: Runtime[Context],
+    step: Step,
+    request: PaintRequest,
+    everywhere: bool,
+    mask: Frame | None = None,
+) -> Update:
+    """Paint, keep what lies outside the regions unless the change is `everywhere`, and record the rest of `step`.
+
+    Whatever the regions, nothing changes outside of a mask.
+    """
     context, start = runtime.context, runtime.context.clock()
 
     def on_denoise(done: int, total: int) -> None:
@@ -178,6 +189,8 @@ def _paint(state: State, runtime: Runtime[Context], step: Step, request: PaintRe
         regions = () if everywhere else request.regions
         picture, drift = paste_back(request.canvas, picture, regions, context.effort.margin)
         settings["drift"] = round(drift, 6)
+        if mask:
+            picture = within(context.store.get_image(mask), request.canvas, picture)
     made = {"outputs": (context.store.put_image(picture),), "seed": request.seed, "settings": settings}
     step = step.model_copy(update={**made, "model": context.painter.ref})
     return _record(state, runtime, step, start)

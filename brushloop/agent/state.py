@@ -42,11 +42,13 @@ class Best(Noun):
     critique: Critique
     tried: tuple[int, ...]
     """How often each of its corrections was tried on it."""
+    mask: Frame | None = None
+    """A person's: those corrections may change nothing outside of it."""
 
     @classmethod
-    def of(cls, frame: Frame, critique: Critique) -> Best:
+    def of(cls, frame: Frame, critique: Critique, mask: Frame | None = None) -> Best:
         """Just found: nothing was tried on it yet."""
-        return cls(frame=frame, critique=critique, tried=(0,) * len(critique.corrections))
+        return cls(frame=frame, critique=critique, tried=(0,) * len(critique.corrections), mask=mask)
 
     def after(self, correction: int) -> Best:
         """Once more was tried."""
@@ -160,7 +162,7 @@ def _forked(state: State, step: Step) -> State:
     """A brief further down the chain begins a fork: the budget is new, and maybe the prompt or the seed."""
     assert step.brief is not None
     new_prompt = step.brief.prompt != state["brief"].prompt
-    best = Best.of(state["best"].frame, state["best"].critique) if state["best"] else None
+    best = Best.of(state["best"].frame, state["best"].critique, state["best"].mask) if state["best"] else None
     state = {**state, "brief": step.brief, "best": best, "spent": Spent(), "stop": None}
     state = {**state, "stale": 0, "redraws": 0, "replans": 0}
     if new_prompt:  # plan again, and judge by the whole new plan what is there already
@@ -220,7 +222,8 @@ def _answered(state: State, step: Step) -> State:
     if step.critique:
         frame = shown(state)
         assert frame is not None
-        return {**state, "best": Best.of(frame, step.critique), "phase": "judged", "stale": 0}
+        mask = step.inputs[-1] if step.settings.get("mask") else None
+        return {**state, "best": Best.of(frame, step.critique, mask), "phase": "judged", "stale": 0}
     if step.outputs:  # it stands, whatever the critic will say of it
         return _onto({**state, "phase": "painted" if state["plan"] else state["phase"]}, step.outputs[0])
     return state

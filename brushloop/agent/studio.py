@@ -23,10 +23,12 @@ from brushloop.agent.context import Context, Effort
 from brushloop.agent.events import DoneEvent, Event, OnEvent
 from brushloop.agent.given import masked
 from brushloop.agent.graph import build
+from brushloop.agent.hold import hold
 from brushloop.agent.intake import Intake, Limits
 from brushloop.agent.nodes import seed_for
 from brushloop.agent.run import Cancel, Options, Pause, carry_out
-from brushloop.canvas import Step
+from brushloop.agent.variants import InTurn, check, choose, explore
+from brushloop.canvas import Step, StopReason
 from brushloop.creation import Creation
 from brushloop.critic.critic import Critic
 from brushloop.painter.base import Painter, PaintRequest, open_painter
@@ -69,7 +71,7 @@ class Studio(Intake):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(painter, vlm, home)
-        self._checkpointer, self._loading = checkpointer, threading.RLock()
+        self._checkpointer, self._loading, self._painting = checkpointer, threading.RLock(), threading.Lock()
         self.effort = effort or Effort()
         self.clock = clock
 
@@ -94,9 +96,14 @@ class Studio(Intake):
         return open_vlm(self._vlm) if isinstance(self._vlm, str) else self._vlm
 
     @cached_property
+    def _built(self) -> Graph:
+        return build(self._checkpointer or open_saver(checkpoint_path(self.store.url)))
+
+    @property
     def graph(self) -> Graph:
         """The compiled state machine."""
-        return build(self._checkpointer or open_saver(checkpoint_path(self.store.url)))
+        with self._loading:
+            return self._built
 
     # Making
 
@@ -172,17 +179,28 @@ class Studio(Intake):
         It ends with the same bytes as if it had never stopped. One that ended by itself is returned as it is.
         """
         Pause.at(options.get("pause", ()))
-        return self.go(self.reopen(name).id, afresh=False, **options)
+        old = self.reopen(name)
+        return self.go(old.id, afresh=False, head=old.head, **options)
 
-    def answer(self, name: str, edit: Edit = None, **options: Unpack[Options]) -> Creation:
+    def answer(
+        self,
+        name: str,
+        edit: Edit = None,
+        mask: Image | None = None,
+        head: str | None = None,
+        **options: Unpack[Options],
+    ) -> Creation:
         """Answer a creation that waits, and let it go on. The answer is recorded as a `human` step.
 
         Args:
             name: the creation.
             edit: None approves; a `Plan`, `Critique`, `Correction` or picture takes the place of what was there.
+            mask: for a `Correction`: a picture of the creation's size; only where it is white may anything change.
+            head: the step it answers to; a `ConflictError` if somebody else has answered that already.
         """
         Pause.at(options.get("pause", ()))
-        return self.go(self.say(name, edit).id, afresh=False, **options)
+        said = self.say(name, edit, mask, head)
+        return self.go(said.id, afresh=False, head=said.head, **options)
 
     def fork(
         self,
@@ -192,6 +210,7 @@ class Studio(Intake):
         edit: Edit = None,
         budget: Limits | None = None,
         *,
+        mask: Image | None = None,
         id: str | None = None,
         **options: Unpack[Options],
     ) -> Creation:
@@ -201,20 +220,49 @@ class Studio(Intake):
         one, if nothing is given) it is painted on differently. With an edit it goes on from that.
         """
         Pause.at(options.get("pause", ()))
-        return self.go(self.branch(name, prompt, seed, edit, budget, id=id).id, **options)
+        return self.go(self.branch(name, prompt, seed, edit, budget, mask=mask, id=id).id, **options)
 
-    def go(self, id: str, *, afresh: bool = True, **options: Unpack[Options]) -> Creation:
+    def explore(self, name: str, number: int, *, choosing: bool = True, **options: Unpack[Options]) -> Creation:
+        """Paint several variants of a creation side by side, from its plan on, and choose the best by its score.
+
+        Args:
+            name: a creation, recorded (`begin`) or painted; its variants are the forks `<id>-1`, `<id>-2`, ...
+            number: how many; those that are there already go on where they were left.
+            choosing: False leaves the choice to a person: see `choose`.
+            options: as for `paint`, without pauses; events say of which `variant` they are.
+        """
+        id = self._id(name)
+        check(id, number)
+        creation = self.go(id, pause=["after:plan"], cancel=options.get("cancel"), on_event=options.get("on_event"))
+        if creation.stop_reason is StopReason.CANCELLED:
+            return creation
+        explore(self, id, number, options)
+        return self.choose(id) if choosing else self.open(id)
+
+    def choose(self, name: str, number: int | None = None, why: str = "") -> Creation:
+        """Mark a variant of a creation as the chosen one: by its number, or the best by the critic's score.
+
+        The creation then ends as that variant ended; a person's choice is recorded as a `human` step.
+        """
+        return choose(self.store, self._id(name), number, why)
+
+    def go(self, id: str, *, afresh: bool = True, head: str | None = None, **options: Unpack[Options]) -> Creation:
         """Run a recorded creation from its head until it is finished or waits; a finished one is returned as it is.
 
         Args:
             id: the creation.
             afresh: whether it may wait before the very first node; one who answers a pause has just waited there.
+            head: the step that was its newest when the caller looked.
+
+        Raises:
+            ConflictError: somebody else works on it, or has gone on from `head`.
         """
-        state = self.state(id)
-        if state["phase"] != "finished":
-            painter = masked(self.painter, state["brief"], self.store)
-            makers = painter, Planner(self.vlm), Critic(self.vlm)
-            carry_out(self.graph, state, Context(self.store, *makers, self.effort, self.clock), options, afresh)
+        with hold(self.store, id, head):
+            state = self.state(id)
+            if state["phase"] != "finished":
+                painter = masked(InTurn(self.painter, self._painting), state["brief"], self.store)
+                makers = painter, Planner(self.vlm), Critic(self.vlm)
+                carry_out(self.graph, state, Context(self.store, *makers, self.effort, self.clock), options, afresh)
         creation = self.open(id)
         if on_event := options.get("on_event"):
             on_event(DoneEvent(type="done", creation=creation.summary()))
