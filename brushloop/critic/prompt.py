@@ -40,7 +40,8 @@ class Look(Noun):
 
 
 MENDS = (
-    EditType.ADD, EditType.REMOVE, EditType.REPLACE, EditType.COLOR, EditType.MOVE, EditType.RESIZE, EditType.BACKGROUND,
+    EditType.ADD, EditType.REMOVE, EditType.REPLACE, EditType.COLOR,
+    EditType.MOVE, EditType.RESIZE, EditType.BACKGROUND,
 )  # fmt: skip
 
 
