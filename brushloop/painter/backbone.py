@@ -6,7 +6,6 @@ Shapes: B batch, N tokens of a picture, C channels, L text tokens, D features.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +82,13 @@ class Backbone:
         words, pooled, _ = pipeline.encode_prompt(text, None, max_sequence_length=length)
         return words, pooled
 
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """First and last character of each text token that `read` gives features of."""
+        tokenizer = self.pipeline.tokenizer_2
+        length = min(512, tokenizer.model_max_length)
+        found = tokenizer(text, max_length=length, truncation=True, return_offsets_mapping=True).offset_mapping
+        return [(int(start), int(end)) for start, end in found]
+
     def encode(self, pictures: Sequence[Image]) -> Tensor:
         """Pictures of one size as normalised tokens (B N C)."""
         vae = self.pipeline.vae
@@ -105,5 +111,5 @@ class Backbone:
         return torch.randn(1, tokens, self.transformer.config.in_channels, generator=generator)
 
     def autocast(self) -> Any:
-        """bfloat16 on a CPU, where the weights are float32; elsewhere they are bfloat16 already."""
-        return torch.autocast("cpu", torch.bfloat16) if self.device.type == "cpu" else nullcontext()
+        """bfloat16 for whatever gains by it."""
+        return torch.autocast(self.device.type, torch.bfloat16)

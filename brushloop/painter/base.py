@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from brushloop.canvas import Box, ModelRef
+from brushloop.canvas import Box, EditType, ModelRef
 from brushloop.errors import BackendError
 
 if TYPE_CHECKING:
@@ -14,6 +14,14 @@ if TYPE_CHECKING:
 
 OnDenoise = Callable[[int, int], None]
 """Called after each denoising step with (steps done, steps in all). May raise to cancel."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture that a request speaks of, and the mask that travels with it (grey; white is meant)."""
+
+    image: Image
+    mask: Image | None = None
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,15 @@ class PaintRequest:
     """1 starts from pure noise; less keeps more of the canvas (partial denoising)."""
     denoising_steps: int = 16
     guidance: float = 2.0
+    mask: Image | None = None
+    """Of the canvas's size, grey: white may change. Finer than regions, for painters that read it."""
+    images: tuple[Picture, ...] = ()
+    """Pictures besides the canvas. In the prompt `{image}` is the canvas, or the first of these where there is none,
+    `{image1}` the next one."""
+    kind: EditType | None = None
+    """Which kind of edit it is, where that is certain."""
+    visual: Image | None = None
+    """A visual prompt: a depth map, a sketch, a material, whatever `kind` follows."""
 
 
 class Painter(Protocol):
@@ -55,6 +72,24 @@ class Painter(Protocol):
             SizeError: the painter cannot paint `request.size`.
             ModelError: the weights cannot be loaded.
         """
+        ...
+
+
+@runtime_checkable
+class Able(Protocol):
+    """A painter that reads more than a canvas and regions: pictures, masks, visual prompts."""
+
+    def check(self, request: PaintRequest) -> None:
+        """Raise `InputError`, saying what is possible, if it cannot do what is asked."""
+        ...
+
+
+@runtime_checkable
+class Noting(Protocol):
+    """A painter with something to record besides the request."""
+
+    def notes(self, request: PaintRequest) -> Mapping[str, str | int | float | bool]:
+        """What the step's settings say of how the request is painted: a function of the request alone."""
         ...
 
 

@@ -11,6 +11,7 @@ Shapes: B batch, N noisy tokens, C condition tokens, L text tokens, H heads, D h
 from __future__ import annotations
 
 import math
+from typing import Protocol
 
 import torch
 from diffusers import FluxTransformer2DModel
@@ -50,8 +51,19 @@ class Condition:
         )
 
 
+class Prompt(Protocol):
+    """What an attention layer reads besides its own sequence: a visual prompt."""
+
+    def add(self, attn: object, query: Tensor, mixed: Tensor) -> Tensor:
+        """`mixed` (B S H D), and what each token of the picture takes from the prompt; `query` is (B S H D)."""
+        ...
+
+
 class ConditionedAttention:
-    """Flux attention that also reads a `Condition`, passed as `joint_attention_kwargs={"condition": …}`."""
+    """Flux attention that also reads a `Condition` and a `Prompt`.
+
+    They are passed as `joint_attention_kwargs={"condition": …, "prompt": …}`.
+    """
 
     def __call__(  # type: ignore[no-untyped-def]
         self,
@@ -61,6 +73,7 @@ class ConditionedAttention:
         attention_mask: Tensor | None = None,
         image_rotary_emb: tuple[Tensor, Tensor] | None = None,
         condition: Condition | None = None,
+        prompt: Prompt | None = None,
     ):
         def heads(projected: Tensor) -> Tensor:
             return projected.unflatten(-1, (-1, attn.head_dim))
@@ -82,7 +95,10 @@ class ConditionedAttention:
         mixed = F.scaled_dot_product_attention(
             query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), attn_mask=attention_mask
         )
-        mixed = mixed.transpose(1, 2).flatten(2, 3).to(query.dtype)
+        mixed = mixed.transpose(1, 2)
+        if prompt is not None:
+            mixed = prompt.add(attn, query, mixed)
+        mixed = mixed.flatten(2, 3).to(query.dtype)
         if encoder_hidden_states is None:
             return mixed
         words, picture = mixed[:, :text], mixed[:, text:]
@@ -146,6 +162,7 @@ def velocity(
     ids: Tensor,
     condition: Condition | None = None,
     guidance: Tensor | None = None,
+    prompt: Prompt | None = None,
 ) -> Tensor:
     """Flow-matching velocity (noise minus data), (B N channels), at `timestep` (B) in 0-1.
 
@@ -156,7 +173,9 @@ def velocity(
         ids: position ids of the picture's tokens (N 3).
         condition: read by every layer, of batch 1 or B.
         guidance: scale (B) that a guidance-distilled base reads; None for any other.
+        prompt: a visual prompt of batch B.
     """
+    extra = {name: each for name, each in (("condition", condition), ("prompt", prompt)) if each is not None}
     out: Tensor = transformer(
         hidden_states=noisy,
         encoder_hidden_states=words,
@@ -165,7 +184,7 @@ def velocity(
         guidance=guidance,
         img_ids=ids,
         txt_ids=ids.new_zeros(words.shape[1], 3),
-        joint_attention_kwargs=None if condition is None else {"condition": condition},
+        joint_attention_kwargs=extra or None,
         return_dict=False,
     )[0]
     return out

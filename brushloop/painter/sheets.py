@@ -102,7 +102,7 @@ def denoise(
         words, pooled = torch.cat([words, blank[0]]), torch.cat([pooled, blank[1]])
         condition = condition and condition.repeat(2)
     scale = torch.full((1,), guidance, device=noise.device) if distilled else None
-    scheduler.set_timesteps(sigmas=np.linspace(1, 1 / steps, steps), mu=_shift(scheduler, len(free)))
+    scheduler.set_timesteps(sigmas=np.linspace(1, 1 / steps, steps), mu=shift(scheduler, len(free)))
     for done, t in enumerate(scheduler.timesteps, start=1):
         if form == "in_grid" and given:
             x[:, known] = clean
@@ -119,7 +119,7 @@ def denoise(
     return x
 
 
-def _shift(scheduler: Any, tokens: int) -> float | None:
+def shift(scheduler: Any, tokens: int) -> float | None:
     """FLUX's time shift, linear in the tokens that are denoised (Esser et al. 2024, section 5.3.2); None without."""
     config = scheduler.config
     if not config.use_dynamic_shifting:
