@@ -131,6 +131,15 @@ def write_atomically(path: str, data: bytes, *, sync: bool = True) -> None:
         raise _unwritable(path, error) from error
 
 
+def _make_folder(path: str) -> None:
+    folder = os.path.dirname(path)
+    if not os.path.isdir(folder):
+        try:
+            os.makedirs(folder, exist_ok=True)
+        except OSError as error:
+            raise _unwritable(path, error) from error
+
+
 class LocalFiles:
     """A folder on this machine."""
 
@@ -150,16 +159,13 @@ class LocalFiles:
 
     def write(self, name: str, data: bytes) -> None:
         path = self.where(name)
-        try:
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-        except OSError as error:
-            raise _unwritable(path, error) from error
+        _make_folder(path)
         write_atomically(path, data, sync=False)
 
     def append(self, name: str, line: bytes) -> None:
         path = self.where(name)
+        _make_folder(path)
         try:
-            os.makedirs(os.path.dirname(path), exist_ok=True)
             with open(path, "a+b") as file:
                 if file.tell():
                     file.seek(-1, os.SEEK_END)

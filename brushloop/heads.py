@@ -88,8 +88,9 @@ class Heads:
             UnknownCreationError: no creation of that id.
             CorruptObjectError: no line can be read.
         """
-        if moves := self.moves(id):
-            return moves[-1]
+        for line in reversed(self.read(id).splitlines()):
+            if known := _head(line, id):
+                return known
         raise CorruptObjectError(
             f"the head of creation {id} at {self.where(id)} is damaged: brushloop repair {id} finds its steps again"
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from enum import Enum
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import ormsgpack
 import platformdirs
+from langgraph.checkpoint.base import WRITES_IDX_MAP
 from langgraph.checkpoint.serde.jsonplus import EXT_CONSTRUCTOR_SINGLE_ARG, EXT_PYDANTIC_V2, JsonPlusSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
 
@@ -106,6 +107,16 @@ class Saver(SqliteSaver):
                 )
         self._shorten_log()
         return saved
+
+    def put_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        """Save what a node leaves besides the state (errors, questions to a person).
+
+        Its part of the state is in the checkpoint that follows at once: one node works at a time.
+        """
+        if any(channel in WRITES_IDX_MAP for channel, _ in writes):
+            super().put_writes(config, writes, task_id, task_path)
 
     def _shorten_log(self) -> None:
         """SQLite shortens its log only while nobody reads, which is never where dozens work: wait for that moment."""
