@@ -306,3 +306,5 @@ class StopReason(StrEnum):
     PIXELS = "pixels"
     MEMORY = "memory"
     CANCELLED = "cancelled"
+    REFUSED = "refused"
+    """A policy of content review stopped it."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from brushloop.agent.events import OnEvent
 from brushloop.agent.memory import held
 from brushloop.agent.patience import patience
+from brushloop.agent.review import Policy, policy_of_environment
 from brushloop.critic.critic import Critic
 from brushloop.painter.base import Painter
 from brushloop.planner.planner import Planner
@@ -51,6 +52,8 @@ class Context:
     """Seconds that a model server which has gone away is waited for."""
     memory: Callable[[], int] = held
     """MiB held by this process, for the budget and for measurements."""
+    policy: Policy | None = field(default_factory=policy_of_environment)
+    """Content review: sees every text and picture before the next node."""
     cancelled: Callable[[], bool] = lambda: False
     """Asked between nodes and after every denoising step."""
     tell: OnEvent = lambda event: None

@@ -14,9 +14,18 @@ from brushloop.agent.briefs import brief_from
 from brushloop.agent.given import fitted, fitted_mask
 from brushloop.agent.hold import hold
 from brushloop.agent.human import human_step
+from brushloop.agent.review import (
+    Policy,
+    Refused,
+    policy_of_environment,
+    redacted,
+    refusal,
+    reviewed,
+    reviewed_picture,
+)
 from brushloop.agent.routing import nothing_left
-from brushloop.agent.state import State, advance, replay
-from brushloop.canvas import Brief, Budget, ConditionUnit, Step, StepKind, StopReason, Task, UnitImage
+from brushloop.agent.state import State, advance, replay, shown
+from brushloop.canvas import Brief, Budget, ConditionUnit, Frame, Noun, Step, StepKind, StopReason, Task, UnitImage
 from brushloop.creation import Creation
 from brushloop.errors import InputError, UnknownCreationError
 from brushloop.painter.base import Painter
@@ -35,7 +44,14 @@ Limits = Budget | Mapping[str, float]
 class Intake:
     """The recording half of a studio. What cannot be done is refused here, before anything is recorded."""
 
-    def __init__(self, painter: str | Painter, vlm: str | VLM, home: str | os.PathLike[str] | None) -> None:
+    def __init__(
+        self,
+        painter: str | Painter,
+        vlm: str | VLM,
+        home: str | os.PathLike[str] | None,
+        policy: Policy | None = None,
+    ) -> None:
+        self.policy = policy or policy_of_environment()
         self._painter, self._vlm = painter, vlm
         self.store = Store(home)
 
@@ -76,11 +92,16 @@ class Intake:
         """Record a creation that begins with a picture; the arguments are those of `Studio.edit`."""
         brief = brief_from(instruction, seed, budget=budget)
         self._check(brief)
-        canvas = self.store.put_image(fitted(picture, self.painter.size))
+        try:
+            given, reasons = reviewed_picture(self.policy, fitted(picture, self.painter.size))
+        except Refused as refused:
+            return self._refused(self._brief_step(brief), refused, id)
+        canvas = self.store.put_image(given)
         area = self.store.put_image(fitted_mask(mask, picture, self.painter.size)) if mask else None
         unit = ConditionUnit(text=brief.prompt, images=(UnitImage(image=canvas, mask=area),))
         brief = brief.model_copy(update={"task": Task.EDIT, "units": (unit,)})
-        return self._new(self._brief_step(brief).model_copy(update={"outputs": (canvas,)}), id)
+        root = self._brief_step(brief).model_copy(update={"outputs": (canvas,)})
+        return self._new(redacted(root, reasons), id)
 
     def branch(
         self,
@@ -103,8 +124,12 @@ class Intake:
         self._check(brief)
         root = self._brief_step(brief, parent=digest)
         if edit is not None:
-            forked = advance(state, self.store.put_step(root), root)
-            root = self._human_step(forked, edit, mask)
+            try:
+                root = reviewed(self.policy, root)
+                forked = advance(state, self.store.put_step(root), root)
+                root = self._human_step(forked, edit, mask)
+            except Refused as refused:
+                return self._refused(root, refused, id, shown(state))
         elif nothing_left(advance(state, digest, root)):  # then a new seed has something to paint only if told so
             root = root.model_copy(update={"settings": {**root.settings, "again": True}})
         return self._new(root, id)
@@ -121,7 +146,11 @@ class Intake:
             state = self.state(id)
             if state["phase"] == "finished":
                 raise InputError(f"creation {id} is finished: fork it to go on from there")
-            digest = self.store.put_step(self._human_step(state, edit, mask))
+            try:
+                step = self._human_step(state, edit, mask)
+            except Refused as refused:
+                step = refusal(state["head"], refused, shown(state))
+            digest = self.store.put_step(step)
             self.store.set_head(id, digest)
         return Creation(id, digest, self.store)
 
@@ -151,7 +180,18 @@ class Intake:
     # Inside
 
     def _new(self, root: Step, id: str | None) -> Creation:
+        try:
+            root = reviewed(self.policy, root)
+        except Refused as refused:
+            return self._refused(root, refused, id)
         return self.open(self.store.create(self.store.put_step(root), id))
+
+    def _refused(self, root: Step, refused: Refused, id: str | None, shown: Frame | None = None) -> Creation:
+        """A creation that a policy stops before it begins: what was asked for, and why it is not done."""
+        digest = self.store.put_step(root)
+        id = self.store.create(digest, id)
+        self.store.set_head(id, self.store.put_step(refusal(digest, refused, shown)))
+        return self.open(id)
 
     def _check(self, brief: Brief) -> None:
         """Everything that can be refused before anything is recorded."""
@@ -177,4 +217,8 @@ class Intake:
         return Step(kind=StepKind.BRIEF, parent=parent, brief=brief, text=brief.prompt, settings=names)
 
     def _human_step(self, state: State, edit: Edit, mask: Image | None = None) -> Step:
-        return human_step(state, edit, self.store, state["brief"].size or self.painter.size, mask)
+        size, reasons = state["brief"].size or self.painter.size, list[str]()
+        if edit is not None and not isinstance(edit, Noun) and hasattr(edit, "getbbox"):
+            edit, reasons = reviewed_picture(self.policy, edit)
+        step = human_step(state, edit, self.store, size, mask)
+        return redacted(reviewed(self.policy, step), reasons)

@@ -19,7 +19,7 @@ Out = Annotated[Path | None, typer.Option("--out", help="Also write the picture 
 Painter = Annotated[str | None, typer.Option(help="Painter: embedded, or flux:<folder>.")]
 VLM = Annotated[
     str | None,
-    typer.Option("--vlm", help="Vision-language model: embedded, hf:<folder or id>, or openai:<url>#<model>."),
+    typer.Option("--vlm", help="Vision-language model: embedded, hf:<folder or id@commit>, or openai:<url>#<model>."),
 ]
 Pause = Annotated[
     list[str] | None, typer.Option("--pause", help="Wait for a person, for example before:refine. May be repeated.")
@@ -32,6 +32,9 @@ Edit = Annotated[
 ]
 Mask = Annotated[
     Path | None, typer.Option("--mask", help="For a correction: only where this picture is white or clear may change.")
+]
+Review = Annotated[
+    Path | None, typer.Option("--review", help="Rules of content review, a .toml; by default BRUSHLOOP_REVIEW.")
 ]
 Limits = Annotated[str | None, typer.Option("--budget", help="Limits, for example rounds=4,seconds=60.")]
 Rounds = Annotated[int | None, typer.Option(help="Limit: pictures painted.")]
@@ -51,6 +54,7 @@ def paint(
     pixels: Pixels = None,
     painter: Painter = None,
     vlm: VLM = None,
+    review: Review = None,
     id: Annotated[str | None, typer.Option(help="Name of the creation; by default date and time.")] = None,
     pause: Pause = None,
     variants: Annotated[
@@ -69,7 +73,7 @@ def paint(
     png_to(out)
     by_score = chooser(choose, variants, id, pause)
     shape, limits = size_from(size), budget_from(budget, rounds=rounds, seconds=seconds, tokens=tokens, pixels=pixels)
-    studio = _studio(painter, vlm)
+    studio = _studio(painter, vlm, review=review)
     if variants is not None:
         explored(studio, studio.begin(prompt, seed, shape, limits, id=id).id, variants, by_score, out, as_json)
         return
@@ -92,6 +96,7 @@ def edit(
     pixels: Pixels = None,
     painter: Painter = None,
     vlm: VLM = None,
+    review: Review = None,
     id: Annotated[str | None, typer.Option(help="Name of the creation; by default date and time.")] = None,
     pause: Pause = None,
     out: Out = None,
@@ -104,7 +109,7 @@ def edit(
     png_to(out)
     limits = budget_from(budget, rounds=rounds, seconds=seconds, tokens=tokens, pixels=pixels)
     given, area = open_picture(picture), open_picture(mask) if mask else None
-    studio = _studio(painter, vlm)
+    studio = _studio(painter, vlm, review=review)
     with progress() as tell:
         made = studio.edit(given, instruction, area, seed, limits, id=id, on_event=tell, pause=pause or ())
     _made(made, out, as_json)
@@ -114,6 +119,7 @@ def resume(
     name: Name = None,
     painter: Painter = None,
     vlm: VLM = None,
+    review: Review = None,
     edit: Edit = None,
     mask: Mask = None,
     approve: Annotated[bool, typer.Option("--approve", help="Your word: go on as it is. It is recorded.")] = False,
@@ -130,7 +136,7 @@ def resume(
     if approve and word is not None:
         raise InputError("--approve and --edit were both given: leave one out")
     old = creation_of(_studio().store, name, last)
-    studio = _studio(painter, vlm, old)
+    studio = _studio(painter, vlm, old, review)
     with progress() as tell:
         if word is None and not approve:
             made = studio.resume(old.id, on_event=tell, pause=pause or ())
@@ -151,6 +157,7 @@ def fork(
     pixels: Pixels = None,
     painter: Painter = None,
     vlm: VLM = None,
+    review: Review = None,
     edit: Edit = None,
     mask: Mask = None,
     id: Annotated[str | None, typer.Option(help="Name of the new creation.")] = None,
@@ -167,19 +174,22 @@ def fork(
     limits = budget_from(budget, rounds=rounds, seconds=seconds, tokens=tokens, pixels=pixels)
     old = creation_of(_studio().store, name, last)
     digest = old.head if at is None else step_of(old, at)
-    studio = _studio(painter, vlm, old)
+    studio = _studio(painter, vlm, old, review)
     with progress() as tell:
         made = studio.fork(digest, prompt, seed, word, limits, mask=area, id=id, on_event=tell, pause=pause or ())
     _made(made, out, as_json)
 
 
-def _studio(painter: str | None = None, vlm: str | None = None, old: Creation | None = None) -> Studio:
+def _studio(
+    painter: str | None = None, vlm: str | None = None, old: Creation | None = None, review: Path | None = None
+) -> Studio:
     """A studio with the makers named, else those that an old creation was begun with."""
     from brushloop.agent.names import makers_of
+    from brushloop.agent.rules import Rules
     from brushloop.agent.studio import Studio
 
     usual = makers_of(old) if old else ("embedded", "embedded")
-    return Studio(painter or usual[0], vlm or usual[1])
+    return Studio(painter or usual[0], vlm or usual[1], policy=Rules.read(review) if review else None)
 
 
 def _made(creation: Creation, out: Path | None, as_json: bool) -> None:

@@ -20,6 +20,7 @@ from brushloop.agent.events import DenoiseEvent, Event, StepEvent
 from brushloop.agent.given import within
 from brushloop.agent.paste import paste_back
 from brushloop.agent.patience import GivenUp, patiently
+from brushloop.agent.review import Refused, redacted, reviewed, reviewed_picture
 from brushloop.agent.routing import accepted, moves_on, stop_reason
 from brushloop.agent.state import State, advance, shown
 from brushloop.canvas import Frame, Step, StepKind, StopReason
@@ -41,7 +42,12 @@ def plan(state: State, runtime: Runtime[Context]) -> Update:
     if old and best:
         ask = partial(context.planner.replan, state["brief"], old, best.critique, state["at"])
     try:
+        reviewed(
+            context.policy, Step(kind=StepKind.BRIEF, brief=state["brief"])
+        )  # whoever recorded it may have no policy
         answer = _asked(runtime, ask)
+    except Refused as refused:
+        return _refused(refused)
     except GivenUp:
         return {"stop": StopReason.CANCELLED}
     step = Step(
@@ -138,6 +144,7 @@ def finish(state: State, runtime: Runtime[Context]) -> Update:
     """Choose the best picture and say why the loop ends."""
     reason, best, frame = stop_reason(state), state["best"], shown(state)
     said = words.of_critique(state["plan"], best.critique) if best and state["plan"] else "nothing judged yet"
+    said = state["why"] or said
     step = Step(
         kind=StepKind.FINISH,
         parent=state["head"],
@@ -191,8 +198,12 @@ def _paint(
         settings["drift"] = round(drift, 6)
         if mask:
             picture = within(context.store.get_image(mask), request.canvas, picture)
+    try:
+        picture, reasons = reviewed_picture(context.policy, picture)
+    except Refused as refused:
+        return _refused(refused)
     made = {"outputs": (context.store.put_image(picture),), "seed": request.seed, "settings": settings}
-    step = step.model_copy(update={**made, "model": context.painter.ref})
+    step = redacted(step.model_copy(update={**made, "model": context.painter.ref}), reasons)
     return _record(state, runtime, step, start)
 
 
@@ -207,6 +218,11 @@ def _record(
 ) -> Update:
     """Write a step, then what it cost, then the head: whoever sees the head can read all of it."""
     context = runtime.context
+    if step.kind is not StepKind.FINISH:  # what it says has passed before
+        try:
+            step = reviewed(context.policy, step)
+        except Refused as refused:
+            return _refused(refused)
     seconds = round(context.clock() - start, 6)
     digest = context.store.put_step(step)
     cost = {"tokens": 0, "memory": context.memory(), **(usage or {})}
@@ -218,6 +234,10 @@ def _record(
     if context.cancelled() and step.kind is not StepKind.FINISH:
         after["stop"] = StopReason.CANCELLED
     return {key: value for key, value in after.items() if value != state.get(key)}
+
+
+def _refused(refused: Refused) -> Update:
+    return {"stop": StopReason.REFUSED, "why": str(refused)}
 
 
 def _tell(runtime: Runtime[Context], event: Event) -> None:

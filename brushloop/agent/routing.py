@@ -89,7 +89,7 @@ def exhausted(state: State) -> StopReason | None:
 
 def stop_reason(state: State) -> StopReason:
     """Why a creation ends here. A picture that the critic accepts as a whole is accepted, whatever was spent."""
-    if accepted(state) and at_last_step(state):
+    if accepted(state) and at_last_step(state) and state["stop"] is not StopReason.REFUSED:
         return StopReason.ACCEPTED
     return state["stop"] or exhausted(state) or StopReason.STALLED
 

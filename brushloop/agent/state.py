@@ -106,6 +106,8 @@ class State(TypedDict):
     """Pictures painted in the whole chain; no two of them share a seed."""
     spent: Spent
     stop: StopReason | None
+    why: str
+    """The reason for a refusal."""
 
 
 def begin(id: str, digest: str, step: Step) -> State:
@@ -120,7 +122,7 @@ def begin(id: str, digest: str, step: Step) -> State:
     return State(
         version=SCHEMA_VERSION, id=id, head=digest, phase="briefed", brief=step.brief, plan=None, at=at,
         base=None, canvas=given, best=None, retry=False, stale=0, redraws=0, replans=0, painted=0,
-        spent=Spent(), stop=None,
+        spent=Spent(), stop=None, why="",
     )  # fmt: skip
 
 
@@ -163,7 +165,7 @@ def _forked(state: State, step: Step) -> State:
     assert step.brief is not None
     new_prompt = step.brief.prompt != state["brief"].prompt
     best = Best.of(state["best"].frame, state["best"].critique, state["best"].mask) if state["best"] else None
-    state = {**state, "brief": step.brief, "best": best, "spent": Spent(), "stop": None}
+    state = {**state, "brief": step.brief, "best": best, "spent": Spent(), "stop": None, "why": ""}
     state = {**state, "stale": 0, "redraws": 0, "replans": 0}
     if new_prompt:  # plan again, and judge by the whole new plan what is there already
         return _onto({**state, "phase": "briefed", "plan": None, "at": LAST}, shown(state))

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from brushloop.agent.beside import heard
 from brushloop.agent.briefs import brief_from
-from brushloop.agent.checkpoints import checkpoint_path, open_saver
+from brushloop.agent.checkpoints import open_checkpoints
 from brushloop.agent.context import Context, Effort
 from brushloop.agent.events import DoneEvent, Event, OnEvent
 from brushloop.agent.given import masked
@@ -26,6 +26,7 @@ from brushloop.agent.graph import build
 from brushloop.agent.hold import hold
 from brushloop.agent.intake import Intake, Limits
 from brushloop.agent.nodes import seed_for
+from brushloop.agent.review import Policy
 from brushloop.agent.run import Cancel, Options, Pause, carry_out
 from brushloop.agent.variants import InTurn, check, choose, explore
 from brushloop.canvas import Step, StopReason
@@ -51,8 +52,10 @@ class Studio(Intake):
         vlm: name of a vision-language backend, or a model; it plans and criticises.
         home: folder or URL of the store; by default `$BRUSHLOOP_HOME`.
         effort: how much work goes into a picture.
-        checkpointer: LangGraph's memory; by default a SQLite file in `home`.
+        checkpointer: LangGraph's memory; by default the Postgres that `BRUSHLOOP_CHECKPOINTS` names, else a
+            SQLite file in `home`.
         clock: seconds, for the budget and for measurements.
+        policy: content review; by default the rules that `BRUSHLOOP_REVIEW` names, if any.
 
     Models are loaded when they are first needed. The methods that paint take `Options`. They raise
     `InputError` before anything is recorded, and `ModelError`, `StoreError` or, for Ctrl-C, `Interrupted`
@@ -69,8 +72,9 @@ class Studio(Intake):
         effort: Effort | None = None,
         checkpointer: BaseCheckpointSaver[str] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        policy: Policy | None = None,
     ) -> None:
-        super().__init__(painter, vlm, home)
+        super().__init__(painter, vlm, home, policy)
         self._checkpointer, self._loading, self._painting = checkpointer, threading.RLock(), threading.Lock()
         self.effort = effort or Effort()
         self.clock = clock
@@ -97,7 +101,7 @@ class Studio(Intake):
 
     @cached_property
     def _built(self) -> Graph:
-        return build(self._checkpointer or open_saver(checkpoint_path(self.store.url)))
+        return build(self._checkpointer or open_checkpoints(self.store.url))
 
     @property
     def graph(self) -> Graph:
@@ -262,7 +266,8 @@ class Studio(Intake):
             if state["phase"] != "finished":
                 painter = masked(InTurn(self.painter, self._painting), state["brief"], self.store)
                 makers = painter, Planner(self.vlm), Critic(self.vlm)
-                carry_out(self.graph, state, Context(self.store, *makers, self.effort, self.clock), options, afresh)
+                context = Context(self.store, *makers, self.effort, self.clock, policy=self.policy)
+                carry_out(self.graph, state, context, options, afresh)
         creation = self.open(id)
         if on_event := options.get("on_event"):
             on_event(DoneEvent(type="done", creation=creation.summary()))
