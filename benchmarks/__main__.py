@@ -118,7 +118,7 @@ def scenes(number: int = 200) -> Figures:
 
 
 def painted(number: int = 200) -> Figures:
-    """The critic on states that the painter made in the scene benchmark, labelled by the judge."""
+    """The critic on states of the scene benchmark, as the judge sees them."""
     from benchmarks.critic import painted as states
     from brushloop.critic.critic import Critic
     from brushloop.store import Store
@@ -187,7 +187,10 @@ ones, at most 0.03 of "not yet" called wrong. (`critic`, `painted`)
 | states | {" | ".join(said)} | not yet called wrong |
 |---|{"---|" * 7}
 | rendered, held out ({figures["critic"]["elements"]:.0f} elements) | {faults("critic", *said)} | {early["critic"]} |
-| painted in the loop, labelled by the judge ({figures["painted"]["elements"]:.0f} elements) | {faults("painted", *said)} | {early["painted"]} |
+| painted ({figures["painted"]["elements"]:.0f} elements) | {faults("painted", *said)} | {early["painted"]} |
+
+Painted states are the drafts and refinements of the scene benchmark, labelled by the judge, each as far as it was
+painted and one plan step ahead: there something is really missing, which the painter hardly ever leaves out.
 """
 
 

@@ -12,17 +12,17 @@ from __future__ import annotations
 import argparse
 import random
 from collections import Counter
+from itertools import islice
 from pathlib import Path
 
-from PIL import Image
-
-from brushloop.canvas import Brief, Critique, Plan, Status
+from brushloop.canvas import Brief, Critique, Status
 from brushloop.critic.critic import Critic
 from brushloop.critic.prompt import Seen
 from brushloop.store import Store
 from brushloop.supervision import faults
 from brushloop.supervision.judge import Judge
 from brushloop.supervision.labels import label
+from brushloop.train.states import made
 from brushloop.vlm import open_vlm
 
 
@@ -70,23 +70,12 @@ def rendered(critic: Critic, number: int) -> dict[str, float]:
 
 
 def painted(critic: Critic, store: Store, judge: Judge, number: int) -> dict[str, float]:
-    """On states from the creations of a store, as the judge sees them."""
-    tally, seen = Tally(), 0
-    for head in store.heads():
-        plan: Plan | None = None
-        brief: Brief | None = None
-        for _, step in store.chain(head.head):
-            plan, brief = step.plan or plan, step.brief or brief
-            if step.kind not in ("draft", "refine") or plan is None or brief is None or seen >= number:
-                continue
-            picture: Image.Image = store.get_image(step.outputs[0])
-            at = int(step.settings["plan_step"])
-            tally.add(
-                label(judge.look([picture])[0], plan, at, picture).findings,
-                critic.reflect(brief, plan, at, picture).value,
-            )
-            seen += 1
-    return {**tally.figures(), "states": seen}
+    """On states from the creations of a store, also one plan step ahead of the painter, as the judge sees them."""
+    tally, states = Tally(), list(islice(made(store), number))
+    for brief, plan, step, picture in states:
+        truth = label(judge.look([picture])[0], plan, step, picture)
+        tally.add(truth.findings, critic.reflect(brief, plan, step, picture).value)
+    return {**tally.figures(), "states": len(states)}
 
 
 def main() -> None:

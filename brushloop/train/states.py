@@ -8,7 +8,9 @@ division of the world), so that what measures the critic never taught it.
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from brushloop.agent.studio import Studio
 from brushloop.canvas import Brief, Plan, StepKind
@@ -17,6 +19,9 @@ from brushloop.supervision.judge import Judge
 from brushloop.supervision.labels import label
 from brushloop.supervision.world import scenes, words
 from brushloop.train.vlm import Lesson, look_lesson
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 def paint(home: Path, number: int, seed: int = 0, part: int = 0, parts: int = 1) -> None:
@@ -31,16 +36,36 @@ def paint(home: Path, number: int, seed: int = 0, part: int = 0, parts: int = 1)
             studio.paint(prompt, seed=index, budget={"rounds": 8, "stall": 2}, id=name)
 
 
-def lessons(store: Store, teacher: Judge) -> list[Lesson]:
-    """Every state of every creation in the store, with what the teacher says of it."""
-    found = []
+class Made(NamedTuple):
+    """A picture that the loop made, and up to which plan step it is to be judged."""
+
+    brief: Brief
+    plan: Plan
+    step: int
+    picture: Image
+
+
+def made(store: Store) -> Iterator[Made]:
+    """Every draft and refinement in a store, judged as far as it was painted and, if there is more, one step ahead.
+
+    A painter hardly ever leaves out what it is asked for; one step ahead its pictures are sound states in which
+    something is really missing.
+    """
     for head in store.heads():
         plan: Plan | None = None
         brief: Brief | None = None
         for _, step in store.chain(head.head):
             plan, brief = step.plan or plan, step.brief or brief
-            if step.kind in (StepKind.DRAFT, StepKind.REFINE) and plan and brief:
-                picture, at = store.get_image(step.outputs[0]), int(step.settings["plan_step"])
-                look = label(teacher.look([picture])[0], plan, at, picture)
-                found.append(look_lesson(brief.prompt, plan, at, look, picture))
+            if step.kind not in (StepKind.DRAFT, StepKind.REFINE) or plan is None or brief is None:
+                continue
+            picture, at = store.get_image(step.outputs[0]), int(step.settings["plan_step"])
+            yield from (Made(brief, plan, until, picture) for until in range(at, min(at + 2, len(plan.steps))))
+
+
+def lessons(store: Store, teacher: Judge) -> list[Lesson]:
+    """Every state of every creation in the store, with what the teacher says of it."""
+    found = []
+    for brief, plan, step, picture in made(store):
+        look = label(teacher.look([picture])[0], plan, step, picture)
+        found.append(look_lesson(brief.prompt, plan, step, look, picture))
     return found
