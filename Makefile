@@ -12,7 +12,7 @@ CONSTRAINT = $(if $(shell nvidia-smi -L 2>/dev/null),,-c constraints-cpu.txt)
 # pip's notices are for people at a terminal, not for logs.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: install demo test test-api test-export test-vllm check bench clean help
+.PHONY: install demo test test-api test-export test-page test-vllm page check bench clean help
 
 help:
 	@echo "make install  set up $(VENV)"
@@ -21,9 +21,12 @@ help:
 	@echo "make test-vllm  paint through a real vLLM server, in .venv-vllm (some 3.5 GB); takes minutes"
 	@echo "make test-api  a thousand cases and more against every operation of the HTTP API; takes minutes"
 	@echo "make test-export  open exported documents with other programs, those that are installed"
+	@echo "make test-page  paint, pause, correct, fork and export by clicking in a headless Chromium"
+	@echo "make page     build the studio page from studio/ (needs node); what is built is committed"
 	@echo "make test-trust  the long forms: kills, damage, hostile input, a browser"
 	@echo "make check    lint, format, types and the import contract"
 	@echo "make bench    measure; writes docs/bench.md"
+	@echo "make lock     pin every package by its hashes in requirements.lock; make audit, make sbom: what is in them"
 	@echo "make clean    remove what was built; keeps $(VENV), demo/ and runs/"
 
 install: $(VENV)/.installed
@@ -69,6 +72,17 @@ test-api: $(VENV)/.installed-dev
 test-export: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -q -m programs tests/test_export_programs.py
 
+# Playwright drives the Chromium of this machine; without one, it can fetch its own (playwright install chromium).
+$(VENV)/.installed-browser: $(VENV)/.installed-dev
+	$(BIN)/python -m pip install --quiet $(CONSTRAINT) -e '.[browser]'
+	touch $@
+
+test-page: $(VENV)/.installed-browser
+	$(BIN)/python -m pytest -q -m page tests/test_studio_browser.py
+
+page:
+	cd studio && npm ci && npm run build
+
 test-trust: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -q -m trust --timeout 3600 --durations 0
 
@@ -80,6 +94,24 @@ check: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks
+
+# What keeps the packages in check has an environment of its own, and asks the index for everything anew.
+.venv-tools/.installed:
+	test -x .venv-tools/bin/python || $(PYTHON) -m venv .venv-tools
+	.venv-tools/bin/python -m pip install --quiet "uv>=0.9" "pip-audit>=2.9" "cyclonedx-bom>=7"
+	touch $@
+
+# torch is left out (scripts/lock.toml says why), and stands in constraints-cpu.txt.
+lock: .venv-tools/.installed
+	.venv-tools/bin/uv pip compile --quiet --config-file scripts/lock.toml pyproject.toml --extra dev \
+		-c constraints-cpu.txt --universal --python-version 3.11 --generate-hashes --no-annotate \
+		--no-emit-package torch --custom-compile-command "make lock" -o requirements.lock
+
+audit: .venv-tools/.installed
+	.venv-tools/bin/pip-audit --disable-pip --require-hashes -r requirements.lock
+
+sbom: .venv-tools/.installed $(VENV)/.installed
+	.venv-tools/bin/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml --output-reproducible -o sbom.json
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

@@ -1,7 +1,7 @@
 """The seam to vision-language models: one method, asked with text, pictures and a JSON schema.
 
 `open_vlm("embedded")` gives the small model that ships with the package. Other backends are named
-`hf:<folder or hub id>` (transformers) and `openai:<base url>#<model>` (a server, such as vLLM's).
+`hf:<folder or id@commit>` (transformers) and `openai:<base url>#<model>` (a server, such as vLLM's).
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ def few(text: str) -> str:
 def open_vlm(name: str) -> VLM:
     """Open a vision-language model by name.
 
-    `embedded`; `hf:<folder or hub id>`, any model that transformers can load as image-text-to-text, or one in
+    `embedded`; `hf:<folder or id@commit>`, any model that transformers can load as image-text-to-text, or one in
     the embedded model's own format; `openai:<base url>#<model>`, a server.
 
     Raises:
@@ -187,5 +187,5 @@ def open_vlm(name: str) -> VLM:
 
         return ServedVLM(where)
     raise BackendError(
-        f"unknown VLM backend {name!r}: use 'embedded', 'hf:<folder or hub id>' or 'openai:<base url>#<model>'"
+        f"unknown VLM backend {name!r}: use 'embedded', 'hf:<folder or id@commit>' or 'openai:<base url>#<model>'"
     )

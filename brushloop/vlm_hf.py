@@ -5,14 +5,13 @@ The reply is held to its schema by the same grammar as the embedded model's.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brushloop.canvas import ModelRef
-from brushloop.errors import BackendError, ContextError, WeightsError
+from brushloop.errors import BackendError, ContextError
 from brushloop.vlm import Question, Reply, few
 from brushloop.vlm_grammar import Writing
 from brushloop.weights import Weights, find
@@ -21,19 +20,17 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FILES = ("config.json", "tokenizer_config.json")
-_KEPT = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
-"""What is fetched of a repository on the hub: nothing that would have to be unpickled."""
 
 
 class HubVLM:
-    """A transformers folder, or the id of one on the hub (`organisation/model`). It runs on a GPU if there is one.
+    """A transformers folder, or one on the hub (`owner/name@commit`). It runs on a GPU if there is one.
 
     Raises:
         WeightsError: there is no such folder or repository, or it lacks files.
     """
 
     def __init__(self, where: str) -> None:
-        self.weights: Weights = find("vlm", _folder(where), FILES)
+        self.weights: Weights = find("vlm", where, FILES)
         self.ref = ModelRef(id=f"hf:{where}", weights=self.weights.digest)
 
     def ask(self, question: Question) -> Reply:
@@ -172,16 +169,3 @@ def without_video(name: str) -> Any:
     known = getattr(transformers, name)
     parts = [part for part in known.get_attributes() if part != "video_processor"]
     return type(name, (known,), {"get_attributes": classmethod(lambda _: parts), "__module__": known.__module__})
-
-
-def _folder(where: str) -> str:
-    if Path(where).expanduser().is_dir() or not re.fullmatch(r"[\w.-]+/[\w.-]+", where):
-        return where
-    from huggingface_hub import snapshot_download
-
-    try:
-        return snapshot_download(where, allow_patterns=list(_KEPT))
-    except Exception as error:
-        raise WeightsError(
-            f"no vlm weights at {where}: there is no such folder, and the hub does not give it ({few(repr(error))})"
-        ) from error

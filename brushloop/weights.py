@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,11 @@ SHIPPED = Path(__file__).parent / "models"
 
 MAX_HEADER = 25 * 2**20
 """Bytes of the largest header of a safetensors file: beyond any model's, and read before anything else is."""
+
+_HUB_ID = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_FETCHED = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
+"""What is fetched of a repository on the hub: nothing that would have to be unpickled."""
 
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy", ".npz")
 
@@ -85,10 +91,13 @@ class Weights:
 def find(kind: str, folder: str | None, files: Sequence[str]) -> Weights:
     """The weights folder of a `kind` of model: `folder`, or the one that ships when None.
 
+    A name that is no folder may be `owner/name@revision` on the hub, where the revision is the hash of a commit:
+    what a branch or a tag leads to can be changed by others.
+
     Raises:
-        WeightsError: the folder, or one of `files` in it, is missing or empty.
+        WeightsError: the folder, or one of `files` in it, is missing or empty; a hub id is not pinned.
     """
-    where = Path(folder).expanduser() if folder else SHIPPED / kind
+    where = _local(kind, folder, files) if folder else SHIPPED / kind
     if not where.is_dir():
         raise WeightsError(f"no {kind} weights at {where}: there is no such folder; name one that holds {files[0]}")
     for name in files:
@@ -110,6 +119,29 @@ def find(kind: str, folder: str | None, files: Sequence[str]) -> Weights:
         if b'"auto_map"' in path.read_bytes():
             raise WeightsError(f"{path} asks for code of its own, which brushloop does not run: take a model without")
     return Weights(kind, where)
+
+
+def _local(kind: str, name: str, files: Sequence[str]) -> Path:
+    folder = Path(name).expanduser()
+    hub = _HUB_ID.fullmatch(name)
+    if folder.is_dir() or hub is None:
+        return folder
+    if not _COMMIT.fullmatch(hub["revision"] or ""):
+        raise WeightsError(
+            f"no {kind} weights at {name}: there is no such folder, and as a name on the hub it is not pinned; write "
+            f"{hub['id']}@ and the 40 digits of a commit, which its page lists under Files, History"
+        )
+    from huggingface_hub import snapshot_download
+
+    inside = "*/" if any("/" in file for file in files) else ""  # beside its parts lies the same in one file
+    wanted = [*files, *(inside + pattern for pattern in _FETCHED)]
+    try:
+        return Path(snapshot_download(hub["id"], revision=hub["revision"], allow_patterns=wanted))
+    except Exception as error:
+        raise WeightsError(
+            f"no {kind} weights at {name}: there is no such folder, and the hub does not give it "
+            f"({' '.join(repr(error).split())[:200]})"
+        ) from error
 
 
 def check(path: Path) -> None:

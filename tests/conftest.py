@@ -45,7 +45,7 @@ def one_thread() -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Long forms of tests run only when they are named."""
     if not config.option.markexpr:
-        names = ("trust", "vllm", "api", "programs")
+        names = ("trust", "vllm", "api", "programs", "page", "scale")
         long = [item for item in items if any(item.get_closest_marker(name) for name in names)]
         config.hook.pytest_deselected(items=long)
         items[:] = [item for item in items if item not in long]

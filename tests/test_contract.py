@@ -123,7 +123,7 @@ def test_no_machine_path_in_the_repository() -> None:
 
 def test_no_index_is_named_in_the_constraints() -> None:
     """Where packages come from is the affair of whoever installs them."""
-    for name in ("constraints-cpu.txt", "pyproject.toml", "Makefile"):
+    for name in ("constraints-cpu.txt", "requirements.lock", "pyproject.toml", "Makefile"):
         text = (ROOT / name).read_text()
         assert not re.search(r"--(extra-)?index-url|--find-links|file://|\b@ https?://", text), name
 

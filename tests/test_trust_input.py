@@ -160,6 +160,30 @@ def test_good_weights_pass(tmp_path: Path) -> None:
     check(tmp_path / "good.safetensors")
 
 
+@pytest.mark.parametrize("name", ["owner/name", "owner/name@main", "owner/name@v1.0", f"owner/name@{'a' * 12}"])
+def test_an_id_on_the_hub_without_a_commit_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked(*_: object, **__: object) -> None:
+        raise AssertionError("the hub was asked")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", asked)
+    with pytest.raises(WeightsError, match="not pinned; write owner/name@ and the 40 digits") as told:
+        find("vlm", name, ())
+    assert "\n" not in str(told.value)
+
+
+def test_a_commit_on_the_hub_is_what_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the hub's own cache, laid out as `huggingface_hub` lays it out: only that commit's folder counts."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    for letter in "ab":
+        folder = tmp_path / "models--owner--name" / "snapshots" / (letter * 40)
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text(json.dumps({"of": letter}))
+    found = find("vlm", f"owner/name@{'b' * 40}", ("config.json",))
+    assert json.loads((found.folder / "config.json").read_text()) == {"of": "b"}
+    with pytest.raises(WeightsError, match="the hub does not give it"):
+        find("vlm", f"owner/name@{'c' * 40}", ("config.json",))
+
+
 def test_nothing_in_the_package_unpickles_or_runs_what_a_folder_carries() -> None:
     for path in PACKAGE.rglob("*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))

@@ -224,7 +224,7 @@ def test_what_is_wrong_with_a_folder_is_told(folder: Path, tmp_path: Path) -> No
     with pytest.raises(WeightsError, match="no such folder"):
         open_vlm(f"hf:{tmp_path / 'none'}")
     with pytest.raises(WeightsError, match="the hub does not give it"):
-        open_vlm("hf:nobody/nothing")
+        open_vlm(f"hf:nobody/nothing@{'0' * 40}")
     (tmp_path / "empty").mkdir()
     with pytest.raises(WeightsError, match=r"lack config\.json"):
         open_vlm(f"hf:{tmp_path / 'empty'}")

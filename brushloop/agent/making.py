@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -36,6 +37,8 @@ Mask = Annotated[
 Review = Annotated[
     Path | None, typer.Option("--review", help="Rules of content review, a .toml; by default BRUSHLOOP_REVIEW.")
 ]
+Effort = Annotated[str | None, typer.Option(help="How much work: low, normal or high.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only tell what it is likely to cost.")]
 Limits = Annotated[str | None, typer.Option("--budget", help="Limits, for example rounds=4,seconds=60.")]
 Rounds = Annotated[int | None, typer.Option(help="Limit: pictures painted.")]
 Seconds = Annotated[float | None, typer.Option(help="Limit: seconds.")]
@@ -55,6 +58,7 @@ def paint(
     painter: Painter = None,
     vlm: VLM = None,
     review: Review = None,
+    effort: Effort = None,
     id: Annotated[str | None, typer.Option(help="Name of the creation; by default date and time.")] = None,
     pause: Pause = None,
     variants: Annotated[
@@ -63,21 +67,27 @@ def paint(
     choose: Annotated[
         str, typer.Option(help="Who chooses among variants: score, or person (brushloop choose ID NUMBER).")
     ] = "score",
+    dry_run: DryRun = False,
     out: Out = None,
     as_json: Json = False,
 ) -> None:
     """Plan and paint a picture, round by round."""
-    from brushloop.agent.choosing import chooser, explored
+    from brushloop.agent.choosing import chooser, explored, foreseen
+    from brushloop.agent.expect import Left
     from brushloop.agent.names import budget_from, png_to, size_from
 
     png_to(out)
     by_score = chooser(choose, variants, id, pause)
     shape, limits = size_from(size), budget_from(budget, rounds=rounds, seconds=seconds, tokens=tokens, pixels=pixels)
-    studio = _studio(painter, vlm, review=review)
+    studio = _studio(painter, vlm, review=review, effort=effort)
+    forecast = studio.expect(prompt, shape, limits) if dry_run or sys.stderr.isatty() else None
+    if dry_run and forecast:
+        foreseen(forecast, variants or 1, as_json)
+        return
     if variants is not None:
         explored(studio, studio.begin(prompt, seed, shape, limits, id=id).id, variants, by_score, out, as_json)
         return
-    with progress() as tell:
+    with progress(Left(studio.store, forecast).after) as tell:
         made = studio.paint(prompt, seed, shape, limits, id=id, on_event=tell, pause=pause or ())
     _made(made, out, as_json)
 
@@ -97,20 +107,22 @@ def edit(
     painter: Painter = None,
     vlm: VLM = None,
     review: Review = None,
+    effort: Effort = None,
     id: Annotated[str | None, typer.Option(help="Name of the creation; by default date and time.")] = None,
     pause: Pause = None,
     out: Out = None,
     as_json: Json = False,
 ) -> None:
     """Work on a picture, scaled to fit the painter's size, until what the instruction says is seen in it."""
+    from brushloop.agent.expect import Left
     from brushloop.agent.names import budget_from, png_to
     from brushloop.pictures import open_picture
 
     png_to(out)
     limits = budget_from(budget, rounds=rounds, seconds=seconds, tokens=tokens, pixels=pixels)
     given, area = open_picture(picture), open_picture(mask) if mask else None
-    studio = _studio(painter, vlm, review=review)
-    with progress() as tell:
+    studio = _studio(painter, vlm, review=review, effort=effort)
+    with progress(Left(studio.store).after) as tell:
         made = studio.edit(given, instruction, area, seed, limits, id=id, on_event=tell, pause=pause or ())
     _made(made, out, as_json)
 
@@ -120,6 +132,7 @@ def resume(
     painter: Painter = None,
     vlm: VLM = None,
     review: Review = None,
+    effort: Effort = None,
     edit: Edit = None,
     mask: Mask = None,
     approve: Annotated[bool, typer.Option("--approve", help="Your word: go on as it is. It is recorded.")] = False,
@@ -129,6 +142,7 @@ def resume(
     as_json: Json = False,
 ) -> None:
     """Go on with one that was stopped, killed, or waits."""
+    from brushloop.agent.expect import Left
     from brushloop.agent.names import creation_of, edit_from, mask_from, png_to
 
     png_to(out)
@@ -136,8 +150,8 @@ def resume(
     if approve and word is not None:
         raise InputError("--approve and --edit were both given: leave one out")
     old = creation_of(_studio().store, name, last)
-    studio = _studio(painter, vlm, old, review)
-    with progress() as tell:
+    studio = _studio(painter, vlm, old, review, effort)
+    with progress(Left(studio.store).after) as tell:
         if word is None and not approve:
             made = studio.resume(old.id, on_event=tell, pause=pause or ())
         else:
@@ -158,6 +172,7 @@ def fork(
     painter: Painter = None,
     vlm: VLM = None,
     review: Review = None,
+    effort: Effort = None,
     edit: Edit = None,
     mask: Mask = None,
     id: Annotated[str | None, typer.Option(help="Name of the new creation.")] = None,
@@ -167,6 +182,7 @@ def fork(
     as_json: Json = False,
 ) -> None:
     """Begin another creation at any step of one."""
+    from brushloop.agent.expect import Left
     from brushloop.agent.names import budget_from, creation_of, edit_from, mask_from, png_to, step_of
 
     png_to(out)
@@ -174,22 +190,27 @@ def fork(
     limits = budget_from(budget, rounds=rounds, seconds=seconds, tokens=tokens, pixels=pixels)
     old = creation_of(_studio().store, name, last)
     digest = old.head if at is None else step_of(old, at)
-    studio = _studio(painter, vlm, old, review)
-    with progress() as tell:
+    studio = _studio(painter, vlm, old, review, effort)
+    with progress(Left(studio.store).after) as tell:
         made = studio.fork(digest, prompt, seed, word, limits, mask=area, id=id, on_event=tell, pause=pause or ())
     _made(made, out, as_json)
 
 
 def _studio(
-    painter: str | None = None, vlm: str | None = None, old: Creation | None = None, review: Path | None = None
+    painter: str | None = None,
+    vlm: str | None = None,
+    old: Creation | None = None,
+    review: Path | None = None,
+    effort: str | None = None,
 ) -> Studio:
     """A studio with the makers named, else those that an old creation was begun with."""
-    from brushloop.agent.names import makers_of
+    from brushloop.agent.names import effort_of, makers_of
     from brushloop.agent.rules import Rules
     from brushloop.agent.studio import Studio
 
     usual = makers_of(old) if old else ("embedded", "embedded")
-    return Studio(painter or usual[0], vlm or usual[1], policy=Rules.read(review) if review else None)
+    effort = effort or (effort_of(old) if old else None)
+    return Studio(painter or usual[0], vlm or usual[1], policy=Rules.read(review) if review else None, effort=effort)
 
 
 def _made(creation: Creation, out: Path | None, as_json: bool) -> None:
