@@ -22,6 +22,7 @@ from PIL import Image
 from serving import running, toy_studio
 
 from brushloop import Studio
+from brushloop.serve.export import forms
 from brushloop.serve.guard import Rules
 from brushloop.serve.jobs import Jobs
 from brushloop.serve.pictures import INLINE, small
@@ -69,7 +70,7 @@ def test_every_tool_says_what_it_does(home: Path) -> None:
         for tool in tools.values():
             assert tool.description and tool.annotations and "ctx" not in tool.input_schema["properties"]
         assert tools["steps"].annotations.read_only_hint and not tools["paint"].annotations.read_only_hint  # type: ignore[union-attr]
-        assert len((await client.list_resource_templates()).resource_templates) == 4
+        assert len((await client.list_resource_templates()).resource_templates) == 1 + len(forms())
 
     ask(home, talk)
 
@@ -93,7 +94,12 @@ def test_paint_steps_fork_and_export(home: Path) -> None:
         assert len(steps) == told["steps"] and steps[0]["kind"] == "brief" and steps[-1]["picture"] == told["picture"]
         forked = await call(client, "fork", id=told["id"], at="2", seed=9)
         assert forked["id"] != told["id"] and forked["state"] == "finished"
-        for form, magic in (("png", b"\x89PNG"), ("html", b"<!doctype html>"), ("json", b"{")):
+        for form, magic in (
+            ("png", b"\x89PNG"),
+            ("html", b"<!DOCTYPE html>"),
+            ("page", b"<!doctype html>"),
+            ("json", b"{"),
+        ):
             file = await call(client, "export", id=told["id"], form=form)
             (read,) = (await client.read_resource(file["resource"])).contents
             data = base64.b64decode(read.blob)  # type: ignore[union-attr]

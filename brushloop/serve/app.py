@@ -1,4 +1,4 @@
-"""The HTTP application: the creations API and the images API over one studio, behind a guard.
+"""The HTTP application: the creations API, the images API and the studio page over one studio, behind a guard.
 
 uvicorn --factory brushloop.serve.app:create_app      is what `brushloop serve` does, with its options
 """
@@ -27,7 +27,8 @@ from brushloop.errors import (
     UnknownCreationError,
     UnwritableError,
 )
-from brushloop.serve import creations, images
+from brushloop.serve import creations, front, images
+from brushloop.serve.export import FormView, forms
 from brushloop.serve.guard import COOKIE, Guard, Rules, failure
 from brushloop.serve.jobs import Jobs
 
@@ -39,7 +40,7 @@ STATUS: tuple[tuple[type[BrushloopError], int], ...] = (
     (UnwritableError, 507),
     (StoreError, 500),
 )
-OPEN_PATHS = ("/v1/health", "/v1/session", "/openapi.json")
+OPEN_PATHS = ("/v1/health", "/v1/session", "/openapi.json", *front.FILES)
 """What needs no key: nothing of anybody's is there."""
 
 
@@ -59,6 +60,7 @@ class About(BaseModel):
     vlm: str
     nodes: list[str] = Field(description="Where it can wait: before:<node> or after:<node>.")
     upload: int = Field(description="Most bytes of a request.")
+    exports: list[FormView] = Field(description="The forms that a creation can be exported in.")
 
 
 class Key(BaseModel):
@@ -95,6 +97,7 @@ def create_app(studio: Studio | None = None, rules: Rules | None = None, *, stre
     app.state.jobs, app.state.stream_seconds = jobs, stream_seconds
     app.include_router(creations.router)
     app.include_router(images.router)
+    app.include_router(front.router)
     _add_own(app, rules)
     app.add_exception_handler(BrushloopError, _refused)
     app.add_exception_handler(RequestValidationError, _misread)
@@ -122,6 +125,7 @@ def _add_own(app: FastAPI, rules: Rules) -> None:
             vlm=studio.vlm.ref.id,
             nodes=list(NODES),
             upload=rules.upload,
+            exports=forms(),
         )
 
     @app.post("/v1/session", status_code=204, tags=["server"], responses=creations.ERRORS)

@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from functools import lru_cache
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
@@ -17,7 +17,7 @@ from brushloop.creation import Creation
 from brushloop.errors import InputError, StoreError, UnknownCreationError
 from brushloop.record import frames_of
 from brushloop.serve import pictures
-from brushloop.serve.export import FORMS, exported
+from brushloop.serve.export import Form, exported, forms
 from brushloop.serve.jobs import Jobs
 from brushloop.serve.log import ALIVE
 from brushloop.serve.views import (
@@ -73,6 +73,7 @@ Key = Annotated[
     str | None,
     Header(alias="Idempotency-Key", min_length=1, max_length=255, description="The same key, the same creation."),
 ]
+Redact = Annotated[bool, Query(description="Without words of people and models, names, paths and metadata.")]
 Width = Annotated[int | None, Query(ge=16, le=4096, description="At most so many pixels wide and high.")]
 
 router = APIRouter(prefix="/v1/creations", tags=["creations"], responses=ERRORS)
@@ -294,14 +295,14 @@ def tree(id: Id, request: Request) -> CreationList:
 @router.get(
     "/{id}/export",
     responses={
-        200: {"content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind, _ in FORMS.values()}}
+        200: {"content": {form.media: {"schema": {"type": "string", "format": "binary"}} for form in forms()}}
     },
 )
-def export(id: Id, request: Request, format: Literal["png", "html", "json"] = "png") -> Response:
-    """The picture with its recipe, one offline page of the whole making, or the chain as JSON."""
+def export(id: Id, request: Request, format: Form = "png", redact: Redact = False) -> Response:
+    """The picture with its recipe; how it was made as a document of any kind; or the chain as JSON."""
     jobs = jobs_of(request)
     jobs.known(id, owner_of(request))
-    data, kind, name = exported(Creation(id, jobs.store.head(id), jobs.store), format)
+    data, kind, name = exported(Creation(id, jobs.store.head(id), jobs.store), format, redact)
     return Response(data, media_type=kind, headers={"Content-Disposition": f'attachment; filename="{name}"'})
 
 

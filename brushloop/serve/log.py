@@ -47,6 +47,8 @@ class Job:
     error: dict[str, str] | None = None
     denoising: Line | None = None
     """The newest denoising step of the picture in work."""
+    events: int = 0
+    """How many events the log had when it was read."""
 
     def after(self, line: Line) -> Job:
         """The job after one more line."""
@@ -116,7 +118,8 @@ class Log:
         Raises:
             UnknownCreationError: no creation of that id.
         """
-        job = job_of(self.lines(id))
+        lines = self.lines(id)
+        job = replace(job_of(lines), events=len(lines))
         if job.state in ALIVE:
             return job
         if "stop_reason" in self.store.get_step(self.store.head(id)).settings:

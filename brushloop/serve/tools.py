@@ -11,7 +11,7 @@ import base64
 import functools
 import json
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import TYPE_CHECKING, Annotated, Any, Literal, ParamSpec
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ResourceError, ToolError
@@ -26,7 +26,7 @@ from brushloop.creation import Creation
 from brushloop.errors import BrushloopError, InputError, UnknownCreationError
 from brushloop.record import frames_of
 from brushloop.serve import pictures
-from brushloop.serve.export import FORMS, exported
+from brushloop.serve.export import Form, exported, forms
 from brushloop.serve.guard import Guard, Rules
 from brushloop.serve.jobs import Jobs
 from brushloop.serve.views import creation_view, step_view
@@ -196,8 +196,8 @@ def _add_looking(server: MCPServer, jobs: Jobs) -> None:
 
     @server.tool(annotations=look, structured_output=False)
     @_told
-    async def export(id: Id, ctx: Context, form: Literal["png", "html", "json"] = "png") -> CallToolResult:
-        """A creation as a file: the picture with its recipe, one offline page, or the chain."""
+    async def export(id: Id, ctx: Context, form: Form = "png") -> CallToolResult:
+        """A creation as a file: the picture with its recipe, how it was made as a document, or the chain."""
         creation = await asyncio.to_thread(_open, jobs, ctx, id)
         data, kind, name = await asyncio.to_thread(exported, creation, form)
         uri = f"brushloop://creations/{id}/export/{form}"
@@ -214,8 +214,8 @@ def _add_resources(server: MCPServer, jobs: Jobs) -> None:
         except BrushloopError as error:
             raise ResourceError(str(error)) from error
 
-    def add_export(form: str) -> None:
-        @server.resource(f"brushloop://creations/{{id}}/export/{form}", mime_type=FORMS[form][0], name=f"export-{form}")
+    def add_export(form: Form, media: str) -> None:
+        @server.resource(f"brushloop://creations/{{id}}/export/{form}", mime_type=media, name=f"export-{form}")
         async def export(id: str, ctx: Context) -> bytes:
             """A creation as a file."""
             try:
@@ -223,8 +223,8 @@ def _add_resources(server: MCPServer, jobs: Jobs) -> None:
             except BrushloopError as error:
                 raise ResourceError(str(error)) from error
 
-    for form in FORMS:
-        add_export(form)
+    for form in forms():
+        add_export(form.name, form.media)
 
 
 def _told(call: Callable[P, Coroutine[Any, Any, CallToolResult]]) -> Callable[P, Coroutine[Any, Any, CallToolResult]]:

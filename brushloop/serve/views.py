@@ -175,6 +175,7 @@ class CreationView(BaseModel):
     created: datetime
     updated: datetime
     steps: int
+    events: int = Field(default=0, description="How many events there were so far: what to give as `after`.")
     picture: PictureView | None
     plan: Plan | None = None
     critique: Critique | None = None
@@ -275,6 +276,7 @@ def creation_view(store: Store, id: str, job: Job, family: dict[str, str] | None
         created=head.created,
         updated=head.updated,
         steps=len(steps),
+        events=job.events,
         picture=picture_view(id, creation.frame),
         plan=creation.plan,
         critique=creation.critique,
