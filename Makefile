@@ -12,7 +12,7 @@ CONSTRAINT = $(if $(shell nvidia-smi -L 2>/dev/null),,-c constraints-cpu.txt)
 # pip's notices are for people at a terminal, not for logs.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: install demo test test-api test-export test-page test-vllm page check bench clean help
+.PHONY: install demo test test-api test-export test-page test-vllm page check bench bench-gpu clean help
 
 help:
 	@echo "make install  set up $(VENV)"
@@ -26,6 +26,7 @@ help:
 	@echo "make test-trust  the long forms: kills, damage, hostile input, a browser"
 	@echo "make check    lint, format, types and the import contract"
 	@echo "make bench    measure; writes docs/bench.md"
+	@echo "make bench-gpu  FLUX.1 and an 8B language model of random weights on a GPU; writes docs/engine.md"
 	@echo "make lock     pin every package by its hashes in requirements.lock; make audit, make sbom: what is in them"
 	@echo "make clean    remove what was built; keeps $(VENV), demo/ and runs/"
 
@@ -94,6 +95,9 @@ check: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks
+
+bench-gpu: $(VENV)/.installed-dev
+	$(BIN)/python -m benchmarks.engine --full
 
 # What keeps the packages in check has an environment of its own, and asks the index for everything anew.
 .venv-tools/.installed:

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from brushloop import Plan, Studio
-from brushloop.agent.context import Effort
+from brushloop.agent.effort import Effort
 from brushloop.canvas import Element, ModelRef, PlanStep
 from brushloop.painter.base import OnDenoise, PaintRequest
 from brushloop.vlm import Question, Reply
