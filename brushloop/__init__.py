@@ -11,7 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from brushloop.agent.context import Effort
+    from brushloop.agent.effort import Effort
     from brushloop.agent.studio import Studio
     from brushloop.canvas import Brief, Budget, Correction, Critique, Plan, Step, StopReason
     from brushloop.creation import Creation
@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "brushloop.agent.context": ("Effort",),
+    "brushloop.agent.effort": ("Effort",),
     "brushloop.agent.studio": ("Studio",),
     "brushloop.canvas": ("Brief", "Budget", "Correction", "Critique", "Plan", "Step", "StopReason"),
     "brushloop.creation": ("Creation",),

@@ -13,6 +13,7 @@ from brushloop.agent.looking import Json
 from brushloop.errors import InputError
 
 if TYPE_CHECKING:
+    from brushloop.agent.expect import Expected
     from brushloop.agent.studio import Studio
     from brushloop.creation import Creation
 
@@ -56,6 +57,14 @@ def explored(studio: Studio, id: str, number: int, by_score: bool, out: Path | N
     with progress() as hear:
         made = studio.explore(id, number, choosing=by_score, on_event=hear)
     tell(made, out, as_json)
+
+
+def foreseen(expected: Expected, variants: int, as_json: bool) -> None:
+    """Print what it is likely to cost, `variants` times."""
+    several = {name: getattr(expected, name) for name in ("rounds", "pixels", "seconds", "tokens")}
+    several = {name: cost and cost * variants for name, cost in several.items()}
+    expected = expected.model_copy(update=several)
+    result({"expected": expected.model_dump()}, [f"expected: {expected.said()}; nothing was painted"], as_json)
 
 
 def tell(creation: Creation, out: Path | None, as_json: bool) -> None:

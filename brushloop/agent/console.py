@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -44,9 +44,12 @@ def failure(error: Exception, as_json: bool, code: str | None = None) -> None:
 
 
 @contextmanager
-def progress() -> Iterator[OnEvent]:
-    """Tell on stderr what a run does: a line for each step, and on a terminal a bar for the picture in work."""
-    with _bar() if sys.stderr.isatty() else _lines() as tell:
+def progress(left: Callable[[Event], float | None] = lambda event: None) -> Iterator[OnEvent]:
+    """Tell on stderr what a run does: a line for each step, and on a terminal a bar for the picture in work.
+
+    `left` tells after an event how many seconds are still needed, if that is known; a terminal shows them.
+    """
+    with _bar(left) if sys.stderr.isatty() else _lines() as tell:
 
         def quietly(event: Event) -> None:
             with suppress(OSError):  # a stderr that nobody reads must not stop the painting
@@ -65,7 +68,7 @@ def _lines() -> Iterator[OnEvent]:
 
 
 @contextmanager
-def _bar() -> Iterator[OnEvent]:
+def _bar(left: Callable[[Event], float | None]) -> Iterator[OnEvent]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
     from rich.text import Text
@@ -77,7 +80,8 @@ def _bar() -> Iterator[OnEvent]:
         def tell(event: Event) -> None:
             if line := _line(event):
                 kind, _, text = line.partition(" ")
-                shown.console.print(Text.assemble((f"{kind} ", _STYLES.get(kind, "bold")), text))
+                still = (_still(left(event)), "dim")
+                shown.console.print(Text.assemble((f"{kind} ", _STYLES.get(kind, "bold")), text, still))
                 shown.reset(task, description="thinks", total=None)
             elif event["type"] == "denoise":
                 now: DenoiseEvent = event
@@ -87,6 +91,10 @@ def _bar() -> Iterator[OnEvent]:
 
 
 _STYLES = {"draft": "bold cyan", "refine": "bold magenta", "reflect": "bold yellow", "finish": "bold green"}
+
+
+def _still(seconds: float | None) -> str:
+    return f"  (about {seconds:.0f} s left)" if seconds and seconds >= 1 else ""
 
 
 def _line(event: Event) -> str | None:

@@ -1,4 +1,4 @@
-"""What a run needs besides its state: the three makers, the store, and a few constants. Never checkpointed."""
+"""What a run needs besides its state: the three makers, the store, and how much effort. Never checkpointed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from brushloop.agent.effort import Effort
 from brushloop.agent.events import OnEvent
 from brushloop.agent.memory import held
 from brushloop.agent.patience import patience
@@ -14,27 +15,6 @@ from brushloop.critic.critic import Critic
 from brushloop.painter.base import Painter
 from brushloop.planner.planner import Planner
 from brushloop.store import Store
-
-
-@dataclass(frozen=True)
-class Effort:
-    """How much work goes into a picture: drafts are cheap, refinements are worth more denoising steps."""
-
-    draft_steps: int = 10
-    """Denoising steps of a draft of one thing."""
-    refine_steps: int = 16
-    """Denoising steps of a refinement, and the most that a draft takes."""
-    per_thing: int = 2
-    """Denoising steps more for each further thing that a draft shows: effort follows the prompt."""
-    guidance: float = 2.0
-    strength: float = 0.9
-    """Of a refinement: partial denoising, from the picture it refines. 1 would begin from pure noise."""
-    margin: int = 3
-    """Percent of the canvas around a region in which the new picture fades into the old."""
-
-    def of_draft(self, things: int) -> int:
-        """Denoising steps of a draft that shows `things` things."""
-        return min(self.refine_steps, self.draft_steps + self.per_thing * max(0, things - 1))
 
 
 @dataclass(frozen=True)

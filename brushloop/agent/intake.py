@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from brushloop.agent.briefs import brief_from
+from brushloop.agent.effort import Effort
+from brushloop.agent.expect import Expected, expected
 from brushloop.agent.given import fitted, fitted_mask
 from brushloop.agent.hold import hold
 from brushloop.agent.human import human_step
@@ -50,8 +52,10 @@ class Intake:
         vlm: str | VLM,
         home: str | os.PathLike[str] | None,
         policy: Policy | None = None,
+        effort: Effort | str | None = None,
     ) -> None:
         self.policy = policy or policy_of_environment()
+        self.effort = Effort.named(effort) if isinstance(effort, str) else effort or Effort()
         self._painter, self._vlm = painter, vlm
         self.store = Store(home)
 
@@ -75,7 +79,7 @@ class Intake:
         id: str | None = None,
     ) -> Creation:
         """Record a creation that is to be painted; the arguments are those of `Studio.paint`."""
-        brief = brief_from(prompt, seed, size, budget)
+        brief = brief_from(prompt, seed, size, self._limits(budget))
         self._check(brief)
         return self._new(self._brief_step(brief), id)
 
@@ -90,7 +94,7 @@ class Intake:
         id: str | None = None,
     ) -> Creation:
         """Record a creation that begins with a picture; the arguments are those of `Studio.edit`."""
-        brief = brief_from(instruction, seed, budget=budget)
+        brief = brief_from(instruction, seed, budget=self._limits(budget))
         self._check(brief)
         try:
             given, reasons = reviewed_picture(self.policy, fitted(picture, self.painter.size))
@@ -177,7 +181,27 @@ class Intake:
         """The state of the loop at the head of a creation: what a run of the graph begins from."""
         return self._state(id, self.store.head(id))
 
+    def expect(self, prompt: str, size: tuple[int, int] | None = None, budget: Limits | None = None) -> Expected:
+        """What painting a prompt is likely to cost, by what was measured before. Nothing is recorded or painted."""
+        brief = brief_from(prompt, 0, size, self._limits(budget))
+        self._check(brief)
+        return self._expected(brief)
+
     # Inside
+
+    def _expected(self, brief: Brief) -> Expected:
+        return expected(self.store, brief, brief.size or self.painter.size, self._makers, self.effort.name)
+
+    def _limits(self, budget: Limits | None) -> Limits | None:
+        """What the budget names, and for the rest what the effort says."""
+        if isinstance(budget, Budget) or not self.effort.limits:
+            return budget
+        return {**self.effort.limits, **(budget or {})}
+
+    @property
+    def _makers(self) -> tuple[str, str]:
+        painter = self._painter if isinstance(self._painter, str) else self._painter.ref.id
+        return painter, self._vlm if isinstance(self._vlm, str) else self._vlm.ref.id
 
     def _new(self, root: Step, id: str | None) -> Creation:
         try:
@@ -210,10 +234,9 @@ class Intake:
         return heads[0].id
 
     def _brief_step(self, brief: Brief, parent: str | None = None) -> Step:
-        names: dict[str, str | int | float | bool] = {
-            "painter": self._painter if isinstance(self._painter, str) else self._painter.ref.id,
-            "vlm": self._vlm if isinstance(self._vlm, str) else self._vlm.ref.id,
-        }
+        names: dict[str, str | int | float | bool] = dict(zip(("painter", "vlm"), self._makers, strict=True))
+        if self.effort.name != "normal":
+            names["effort"] = self.effort.name
         return Step(kind=StepKind.BRIEF, parent=parent, brief=brief, text=brief.prompt, settings=names)
 
     def _human_step(self, state: State, edit: Edit, mask: Image | None = None) -> Step:

@@ -88,6 +88,12 @@ def makers_of(creation: Creation) -> tuple[str, str]:
     return "embedded", "embedded"
 
 
+def effort_of(creation: Creation) -> str:
+    """Name of the effort that a creation was begun with."""
+    briefs = (step for step in reversed(creation.steps) if step.brief is not None)
+    return next((str(step.settings.get("effort", "normal")) for step in briefs), "normal")
+
+
 def edit_from(path: Path | None) -> Edit:
     """What a person wants instead, from a file: a plan, critique or correction as JSON, or a picture.
 

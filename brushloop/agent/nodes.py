@@ -73,13 +73,15 @@ def draft(state: State, runtime: Runtime[Context]) -> Update:
     things = [plan.elements[index] for index in stroke.adds]
     objects = [thing for thing in things if thing.role == "object"]
     everywhere = len(objects) < len(things) or any(not thing.boxes for thing in objects)
+    number = sum(thing.count for thing in objects)
+    size = _size(state, runtime)
     request = PaintRequest(
         prompt=stroke.instruction,
         seed=_seed(state, "draft", at),
-        size=_size(state, runtime),
+        size=size if base else effort.draft_size(size, number, runtime.context.painter),
         canvas=_picture(runtime, base),
         regions=tuple(box for thing in objects for box in thing.boxes),
-        denoising_steps=effort.of_draft(sum(thing.count for thing in objects)),
+        denoising_steps=effort.of_draft(number),
         guidance=effort.guidance,
     )
     step = Step(
@@ -106,7 +108,7 @@ def refine(state: State, runtime: Runtime[Context]) -> Update:
         canvas=_picture(runtime, best.frame),
         regions=() if everywhere else correction.regions,
         strength=effort.strength,
-        denoising_steps=effort.refine_steps,
+        denoising_steps=effort.of_refine(best.tried[which]),
         guidance=effort.guidance,
     )
     step = Step(
@@ -179,6 +181,8 @@ def _paint(
         if context.cancelled():
             raise _Cancelled
 
+    from PIL.Image import Resampling
+
     if context.cancelled():
         return {"stop": StopReason.CANCELLED}
     try:
@@ -192,6 +196,9 @@ def _paint(
         "guidance": request.guidance,
         "strength": request.strength,
     }
+    if picture.size != (size := _size(state, runtime)):  # a small draft
+        settings["painted_at"] = f"{picture.width}x{picture.height}"
+        picture = picture.resize(size, Resampling.LANCZOS)
     if request.canvas is not None:
         regions = () if everywhere else request.regions
         picture, drift = paste_back(request.canvas, picture, regions, context.effort.margin)

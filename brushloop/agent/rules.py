@@ -14,9 +14,9 @@
     reason = "shown before"
 
 Words are found whole, in any case and spelling width. Pictures are found by a difference hash (64 bits: whether
-each cell of a 9 x 8 thumbnail is clearly brighter than the one to its left), so scaled or slightly changed copies count too;
-a redacted one is shown in coarse squares. It is an example and a first line of defence: whoever needs to judge what a
-picture means gives a policy of their own (`Studio(policy=...)`).
+each cell of a 9 x 8 thumbnail is clearly brighter than the one to its left), so scaled or slightly changed copies count
+too; a redacted one is shown in coarse squares. It is an example and a first line of defence: whoever needs to judge
+what a picture means gives a policy of their own (`Studio(policy=...)`).
 """
 
 from __future__ import annotations

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Unpack
 from brushloop.agent.beside import heard
 from brushloop.agent.briefs import brief_from
 from brushloop.agent.checkpoints import open_checkpoints
-from brushloop.agent.context import Context, Effort
+from brushloop.agent.context import Context
+from brushloop.agent.effort import Bounded, Effort
 from brushloop.agent.events import DoneEvent, Event, OnEvent
 from brushloop.agent.given import masked
 from brushloop.agent.graph import build
@@ -51,7 +52,7 @@ class Studio(Intake):
         painter: name of a painter backend, or a painter.
         vlm: name of a vision-language backend, or a model; it plans and criticises.
         home: folder or URL of the store; by default `$BRUSHLOOP_HOME`.
-        effort: how much work goes into a picture.
+        effort: how much work goes into a picture: "low", "normal", "high", or an `Effort`.
         checkpointer: LangGraph's memory; by default the Postgres that `BRUSHLOOP_CHECKPOINTS` names, else a
             SQLite file in `home`.
         clock: seconds, for the budget and for measurements.
@@ -69,14 +70,13 @@ class Studio(Intake):
         vlm: str | VLM = "embedded",
         home: str | os.PathLike[str] | None = None,
         *,
-        effort: Effort | None = None,
+        effort: Effort | str | None = None,
         checkpointer: BaseCheckpointSaver[str] | None = None,
         clock: Callable[[], float] = time.monotonic,
         policy: Policy | None = None,
     ) -> None:
-        super().__init__(painter, vlm, home, policy)
+        super().__init__(painter, vlm, home, policy, effort)
         self._checkpointer, self._loading, self._painting = checkpointer, threading.RLock(), threading.Lock()
-        self.effort = effort or Effort()
         self.clock = clock
 
     @property
@@ -98,6 +98,10 @@ class Studio(Intake):
     @cached_property
     def _loaded_vlm(self) -> VLM:
         return open_vlm(self._vlm) if isinstance(self._vlm, str) else self._vlm
+
+    @cached_property
+    def _bounded(self) -> Bounded:
+        return Bounded(self.vlm, self.effort.reply_tokens)
 
     @cached_property
     def _built(self) -> Graph:
@@ -265,7 +269,7 @@ class Studio(Intake):
             state = self.state(id)
             if state["phase"] != "finished":
                 painter = masked(InTurn(self.painter, self._painting), state["brief"], self.store)
-                makers = painter, Planner(self.vlm), Critic(self.vlm)
+                makers = painter, Planner(self._bounded), Critic(self._bounded)
                 context = Context(self.store, *makers, self.effort, self.clock, policy=self.policy)
                 carry_out(self.graph, state, context, options, afresh)
         creation = self.open(id)
