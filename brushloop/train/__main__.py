@@ -1,8 +1,9 @@
 """`python -m brushloop.train NAME`: train one of the embedded models, or go on with a run that was stopped.
 
 The order from nothing is: autoencoder, judge, painter, vlm; then, to close the loop, teacher, states (which the
-installed models paint) and vlm again for more steps; process, then recraft, are adapters of the painter. Each
-writes its run under `--runs` (checkpoint, log, and what ships); `--install` copies that into the package.
+installed models paint) and vlm again for more steps; process, then recraft, are adapters of the painter, and so is
+instruct, over which editor learns every kind of edit. Each writes its run under `--runs` (checkpoint, log, and what
+ships); `--install` copies that into the package.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from brushloop.errors import InputError
 from brushloop.train.loop import Recipe
 from brushloop.weights import SHIPPED
 
-NAMES = ("autoencoder", "judge", "teacher", "painter", "states", "vlm", "process", "recraft")
+NAMES = ("autoencoder", "judge", "teacher", "painter", "states", "vlm", "process", "recraft", "instruct", "editor")
 
 
 def run(name: str, runs: Path, steps: int | None, seconds: float | None, debug: bool) -> Path:
@@ -66,6 +67,13 @@ def run(name: str, runs: Path, steps: int | None, seconds: float | None, debug: 
         first = runs / "process" / "process.safetensors" if name == "recraft" else None
         recipe = process.RECRAFT if first else process.RECIPE
         return process.train(where, base if base.is_dir() else SHIPPED / "painter", first, fitted(recipe), seconds)
+    if name in ("instruct", "editor"):
+        from brushloop.train import editing
+
+        base = runs / "painter" / "painter"
+        first = runs / "instruct" / "edit.safetensors" if name == "editor" else None
+        recipe = editing.EDITOR if first else editing.INSTRUCT
+        return editing.train(where, base if base.is_dir() else SHIPPED / "painter", first, fitted(recipe), seconds)
     from brushloop.train import vlm
 
     tower = replace(vlm.TOWER, steps=2, batch=2) if debug else vlm.TOWER
@@ -91,7 +99,7 @@ def install(name: str, made: Path) -> Path:
         from brushloop.supervision.judge import WEIGHTS
 
         return Path(shutil.copy(made, WEIGHTS))
-    if name in ("process", "recraft"):
+    if name in ("process", "recraft", "instruct", "editor"):
         from brushloop.painter.adapters.files import INSTALLED
 
         INSTALLED.mkdir(parents=True, exist_ok=True)
@@ -120,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         torch.set_num_threads(given.threads)
     made = run(given.name, given.runs, given.steps, given.seconds, given.recipe == "debug")
     print(made)
-    if given.install and given.name in ("judge", "painter", "vlm", "process", "recraft"):
+    if given.install and given.name in ("judge", "painter", "vlm", "process", "recraft", "instruct", "editor"):
         print(install(given.name, made))
     return 0
 

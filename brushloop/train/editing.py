@@ -1,0 +1,201 @@
+"""Recipes `instruct` and `editor`: an editor that knows which kind of edit it is doing (AnyEdit, section 4.3).
+
+`instruct` is the first stage, instruction understanding: a LoRA over the base learns seven kinds of edit from words,
+with the picture before as a clean condition unit; picture and text are each left out of 5% of the batches or texts,
+for guidance. `editor` is the second stage, task tuning: base and LoRA stand still, and the projector, the task
+embeddings, the router, the experts and the indicators learn every kind that the small world can show. The visual
+prompt need not be left out there: without it the editor is the frozen first stage.
+
+The paper trains at 256 px; the embedded base paints 128.
+
+Shapes: B batch, N tokens of a picture, C channels.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from brushloop.canvas import EditType
+from brushloop.edits import STAGE_ONE
+from brushloop.errors import InputError
+from brushloop.painter.adapters import files, layers
+from brushloop.painter.adapters.adapter import Adapter
+from brushloop.painter.backbone import Backbone
+from brushloop.painter.condition import encode_condition, positions, velocity
+from brushloop.painter.editor.model import Config, Editor, write
+from brushloop.painter.editor.painter import drawn
+from brushloop.painter.editor.vision import Vision
+from brushloop.painter.units import Indicators, Unit, join, mask_tokens, plain
+from brushloop.supervision.world.cases import WORLD, Case, case
+from brushloop.supervision.world.scenes import CANVAS
+from brushloop.train.loop import Recipe, fit
+
+INSTRUCT = Recipe(steps=6000, batch=8, lr=7e-4, warmup=100, ema=0.998, weight_decay=0.0, stable=True, log_every=40)
+EDITOR = Recipe(steps=6000, batch=8, lr=5e-4, warmup=100, ema=0.998, stable=True, log_every=40)
+RANK = 16
+DROPPED = 0.05
+"""How often each condition is left out."""
+BALANCE = 0.01
+"""Weight of the load-balance loss (Switch Transformers, section 2.2)."""
+SHIFT = 0.6
+"""Mean of the logit-normal timesteps, as in the painter's recipe."""
+SIZES = {"rank": 16, "depth": 2, "heads": 4, "head_dim": 32}
+"""Of the editor over the embedded base; over FLUX it has the paper's (`Config`)."""
+
+
+class Editing:
+    """Both stages: the first without `learned`, the second with what the first learned.
+
+    Args:
+        recipe: numbers of the run.
+        base: a painter folder.
+        learned: the first stage's adapter.
+        sizes: of the editor.
+    """
+
+    def __init__(
+        self, recipe: Recipe, base: Path, learned: Adapter | None = None, sizes: dict[str, Any] | None = None
+    ) -> None:
+        self.recipe = recipe
+        self.backbone = Backbone(str(base))
+        pipeline = self.backbone.pipeline
+        for part in (pipeline.vae, pipeline.text_encoder, pipeline.text_encoder_2, pipeline.transformer):
+            part.eval().requires_grad_(False)
+        self.transformer: Any = pipeline.transformer
+        self.vision = Vision("autoencoder", self.backbone, CANVAS)
+        torch.manual_seed(recipe.seed)
+        self.editor: Editor | None = None
+        self._module: nn.Module
+        if learned is None:
+            self.kinds: Sequence[EditType] = STAGE_ONE
+            layers.add(self.transformer, ["edit"], rank=RANK, name="edit")
+            own = layers.parameters(self.transformer, "edit")
+            self._module = nn.ParameterDict({key.replace(".", "/"): value for key, value in own.items()})
+        else:
+            self.kinds = WORLD
+            layers.put(self.transformer, learned, "edit")
+            self.transformer.requires_grad_(False)
+            sizes = {**SIZES, **(sizes or {}), "kinds": tuple(kind.value for kind in WORLD)}
+            self.editor = Editor(Config.of(self.transformer, **sizes))
+            self._module = self.editor
+
+    @property
+    def module(self) -> nn.Module:
+        """What is trained: the adapter's parameters, or the editor."""
+        return self._module
+
+    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        """The loss of one step's batch, which mixes kinds of edit."""
+        rng = random.Random(f"editing/{self.recipe.seed}/{step}")
+        cases = [case(rng, rng.choice(self.kinds)) for _ in range(self.recipe.batch)]
+        named = [self.editor is not None and each.kind is EditType.REFERENCE and rng.random() < 0.5 for each in cases]
+        if any(named):  # a batch of one form: the reference is a unit of its own, which the text names
+            cases = [each for each, own in zip(cases, named, strict=True) if own]
+            cases = [replace(each, text="replace it with {image1}") for each in cases]
+        side = CANVAS // self.backbone.unit
+        clean = self.backbone.encode([each.after for each in cases]).clone()
+        noise = torch.randn_like(clean)
+        t = torch.sigmoid(torch.randn(len(cases)) + SHIFT)
+        mixed = (1 - t)[:, None, None] * clean + t[:, None, None] * noise
+        texts = ["" if rng.random() < DROPPED else each.text for each in cases]
+        words, pooled = self.read(texts)
+        blind = self.editor is None and rng.random() < DROPPED
+        with torch.autocast("cpu", torch.bfloat16):
+            condition = None
+            if not blind:
+                condition = encode_condition(self.transformer, *self.units(cases, any(named), side))
+            prompt, balance = None, torch.zeros(())
+            if self.editor is not None:
+                prompt, balance = self.editor.prompt(
+                    self.transformer, [each.kind for each in cases], *self.visuals(cases), words.shape[1]
+                )
+            guess = velocity(self.transformer, mixed, t, words, pooled, positions(side, side), condition, prompt=prompt)
+        flow = (guess.float() - (noise - clean)).pow(2).mean()
+        figures = {"flow": flow.item()}
+        if self.editor is not None:
+            figures["balance"] = balance.item()
+        return flow + BALANCE * balance, figures
+
+    def read(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Text features (B L D), marked where they name a picture, and pooled features (B D)."""
+        with torch.no_grad():
+            read = [self.backbone.read(plain(text)) for text in texts]
+        words = [each.clone() for each, _ in read]
+        if self.editor is not None:
+            marks: Indicators = self.editor.indicators
+            words = [
+                marks.words(each, text, self.backbone.spans(plain(text)))
+                for each, text in zip(words, texts, strict=True)
+            ]
+        return torch.cat(words), torch.cat([pooled for _, pooled in read])
+
+    def units(self, cases: Sequence[Case], named: bool, side: int) -> tuple[Tensor, Tensor]:
+        """The pictures before with their regions, and the references that the texts name, in one sequence."""
+        channels = self.transformer.config.in_channels
+        masks = [mask_tokens(drawn(each.regions, (side * 8, side * 8)), side, side, channels) for each in cases]
+        found = [Unit(self.backbone.encode([each.before for each in cases]).clone(), (side, side), torch.stack(masks))]
+        if named:
+            shown = [each.visual for each in cases if each.visual is not None]
+            found.append(Unit(self.backbone.encode(shown).clone(), (side, side), None, 1))
+        return join(found, self.editor.indicators if self.editor else None)
+
+    def visuals(self, cases: Sequence[Case]) -> tuple[Tensor | None, Tensor | None]:
+        """Features of the visual inputs (B N F), and which cases have one (B)."""
+        seen = torch.tensor([float(each.visual is not None) for each in cases])
+        if not seen.any():
+            return None, None
+        blank = Image.new("RGB", (CANVAS, CANVAS), "white")
+        return self.vision.features([each.visual or blank for each in cases]).clone(), seen
+
+
+def adapter(average: nn.Module) -> Adapter:
+    """The averaged parameters of the first stage as an adapter of one domain, `edit`."""
+    down: dict[str, Tensor] = {}
+    up: dict[str, Tensor] = {}
+    for key, value in average.items():  # type: ignore[operator]
+        layer, _, rest = key.replace("/", ".").partition(".lora_")
+        tensor = value.detach().clone()
+        if rest.startswith("A"):
+            down[layer] = tensor
+        else:
+            up[layer] = tensor[None]
+    return Adapter("edit", ("edit",), down, up)
+
+
+def train(
+    folder: Path,
+    base: Path,
+    learned: Path | None = None,
+    recipe: Recipe = INSTRUCT,
+    seconds: float | None = None,
+    sizes: dict[str, Any] | None = None,
+) -> Path:
+    """Train on the base in `base`; without `learned` the first stage, with it the second. Returns what was written.
+
+    Raises:
+        InputError: there is no base, or no adapter of the first stage.
+        WeightsError: that adapter is for another base.
+    """
+    if not (base / "model_index.json").is_file():
+        raise InputError(f"the editor needs a painter at {base}: run `python -m brushloop.train painter` first")
+    if learned is not None and not learned.is_file():
+        raise InputError(f"editor needs the first stage at {learned}: run `python -m brushloop.train instruct` first")
+    task = Editing(recipe, base, files.read(learned) if learned else None, sizes)
+    made = folder / ("editor.safetensors" if task.editor else "edit.safetensors")
+
+    def keep(average: nn.Module, step: int) -> None:
+        if task.editor is not None:
+            write(task.editor, made, average)
+        else:
+            files.write(adapter(average), made)
+
+    fit(task, recipe, folder, on_save=keep, seconds=seconds)
+    return made
