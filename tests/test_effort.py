@@ -20,7 +20,7 @@ from brushloop.agent.console import progress
 from brushloop.agent.effort import Bounded
 from brushloop.agent.expect import Left, expected, things
 from brushloop.agent.names import effort_of
-from brushloop.canvas import StepKind
+from brushloop.canvas import Plan, PlanStep, StepKind
 from brushloop.errors import InputError
 from brushloop.painter.base import PaintRequest
 from brushloop.vlm import Question, Reply
@@ -51,16 +51,8 @@ def test_levels_spend_more_and_more() -> None:
 
 def test_an_easy_prompt_takes_the_one_round_path() -> None:
     easy, hard = ToyPainter(), ToyPainter(fails=lambda request: request.seed % 2 == 0)
-    one = Studio(
-        easy,
-        ToyVLM(
-            [
-                SHORT.model_copy(
-                    update={"elements": SHORT.elements[:2], "steps": ({"instruction": "a cat", "adds": (0, 1)},)}
-                )
-            ]
-        ),
-    )
+    simple = Plan(elements=SHORT.elements[:2], steps=(PlanStep(instruction="a cat", adds=(0, 1)),))
+    one = Studio(easy, ToyVLM([simple]))
     creation = one.paint("a cat on a beach")
     assert [step.kind.value for step in creation.steps] == ["brief", "plan", "draft", "reflect", "finish"]
     Studio(hard, ToyVLM()).paint(PROMPT, seed=5)
