@@ -116,3 +116,29 @@ def test_adapters_travel(capsys: pytest.CaptureFixture[str], made: list[str], tm
     assert code == 2 and "sum to 0.500" in told["error"]["message"]
     code, told = call(capsys, "adapters", "export", str(one), "--domain", "emoji=x", "--adapter", ours)
     assert code == 2 and "cannot read the mixture" in told["error"]["message"]
+
+
+def test_a_guide_in_one_line(capsys: pytest.CaptureFixture[str], made: list[str], tmp_path: Path) -> None:
+    picture = tmp_path / "cake.png"
+    Image.effect_noise((64, 64), 80).convert("RGB").save(picture)
+    for end, magic in ((".pdf", b"%PDF"), (".html", b"<!DOCTYPE html>")):
+        guide = tmp_path / f"guide{end}"
+        code, told = call(capsys, "recraft", str(picture), "--domain", "emoji", "--guide", str(guide), *made)
+        assert code == 0 and told["guide"] == str(guide) and guide.read_bytes().startswith(magic)
+    page = (tmp_path / "guide.html").read_text()
+    assert "<h1" in page and "cake" in page and page.count("data:image/") == len(told["frames"])
+    assert "painted backwards" in page
+    slides = tmp_path / "cat.ora"
+    assert call(capsys, "process", "a cat", "--domain", "emoji", "--guide", str(slides), *made)[0] == 0
+    assert slides.read_bytes().startswith(b"PK")
+
+
+@pytest.mark.parametrize(
+    ("guide", "said"), [("x.exe", "cannot tell what to make"), ("no/x.pdf", "there is no folder no")]
+)
+def test_a_guide_that_cannot_be_is_told_before_painting(
+    capsys: pytest.CaptureFixture[str], made: list[str], tmp_path: Path, guide: str, said: str
+) -> None:
+    out = tmp_path / "frames"
+    code, told = call(capsys, "process", "a cat", "--domain", "emoji", "--out", str(out), "--guide", guide, *made)
+    assert code == 2 and said in told["error"]["message"] and not out.exists()

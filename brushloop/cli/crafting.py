@@ -39,6 +39,10 @@ Style = Annotated[
     list[str] | None, typer.Option("--style", help="An ordinary LoRA file laid over the domain, as FILE or FILE:0.8.")
 ]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder for the frames; by default one in BRUSHLOOP_HOME.")]
+Guide = Annotated[
+    Path | None,
+    typer.Option("--guide", help="Also write a guide to it: .pdf, .html, .pptx or whatever export can write."),
+]
 
 
 def process(
@@ -54,12 +58,14 @@ def process(
     recraft_adapter: Reader = None,
     style: Style = None,
     out: Out = None,
+    guide: Guide = None,
     as_json: Json = False,
 ) -> None:
     """Paint the making of something, frame by frame."""
     from brushloop.canvas import Brief, Task
     from brushloop.painter.domains import domain as find
 
+    _check_guide(guide)
     brief, kind = _brief(Brief, prompt, Task.PROCESS, seed), find(domain)
     folder = _folder(out)
     maker = _painter(kind, painter, adapter, recraft_adapter, style, reads=(frames or 0) > kind.frames)
@@ -67,7 +73,7 @@ def process(
         made = maker.paint(
             brief, kind, frames, seed, cell=cell, steps=steps, guidance=guidance, on_denoise=_heard(tell, "process")
         )
-    _write(made, folder, None, as_json)
+    _write(made, folder, None, guide, as_json)
 
 
 def recraft(
@@ -84,6 +90,7 @@ def recraft(
     recraft_adapter: Reader = None,
     style: Style = None,
     out: Out = None,
+    guide: Guide = None,
     as_json: Json = False,
 ) -> None:
     """Paint the steps that lead to a picture; the last frame is the picture itself, byte for byte."""
@@ -92,6 +99,7 @@ def recraft(
     from brushloop.painter.recraft import recraft as paint
     from brushloop.pictures import open_picture
 
+    _check_guide(guide)
     kind, given = find(domain), open_picture(picture)
     words = _brief(Brief, prompt, Task.RECRAFT, seed) if prompt else ""
     folder = _folder(out)
@@ -101,7 +109,7 @@ def recraft(
             maker, given, kind, words, frames, seed, cell=cell, steps=steps, guidance=guidance,
             on_denoise=_heard(tell, "recraft"),
         )  # fmt: skip
-    _write(made, folder, picture, as_json)
+    _write(made, folder, picture, guide, as_json)
 
 
 @adapters.command("list")
@@ -243,7 +251,32 @@ def _folder(out: Path | None) -> Path:
     return out
 
 
-def _write(made: Process, folder: Path, given: Path | None, as_json: bool) -> None:
+def _check_guide(path: Path | None) -> None:
+    """What a guide cannot be, or be written to, is told before anything is painted."""
+    if path is None:
+        return
+    from brushloop.tutorial.exporters import check_installed, exporter_for
+
+    check_installed(exporter_for(path))
+    if not path.parent.is_dir():
+        raise InputError(f"there is no folder {path.parent} for the guide: make it, or name another")
+
+
+def _write_guide(made: Process, given: Path | None, path: Path) -> None:
+    """Write a guide to the frames, in their own words."""
+    from brushloop.tutorial.exporters import exporter_for, write
+    from brushloop.tutorial.making import process_book
+
+    told = f"{made.domain}, in {len(made.frames)} steps."
+    if given:
+        told += " The last state is the picture given; those before it were painted backwards from it."
+    exporter = exporter_for(path)
+    name = path.name[: -len(exporter.suffix)]
+    title = made.prompt or (given.stem if given else made.domain)
+    write(process_book(title, made.frames, made.texts, told[0].upper() + told[1:], name), exporter, path)
+
+
+def _write(made: Process, folder: Path, given: Path | None, guide: Path | None, as_json: bool) -> None:
     """Write the frames, numbered, and `process.json`; the picture given is copied, byte for byte, as the last."""
     from brushloop.files import write_atomically
     from brushloop.record import plain, png_from
@@ -260,4 +293,8 @@ def _write(made: Process, folder: Path, given: Path | None, as_json: bool) -> No
     }  # fmt: skip
     write_atomically(str(folder / "process.json"), json.dumps(value, indent=2).encode())
     lines = [f"{path}  {clean(text)}" for path, text in zip(paths, made.texts, strict=True)]
+    if guide:
+        _write_guide(made, given, guide)
+        value["guide"] = str(guide)
+        lines.append(str(guide))
     result(value, lines, as_json)

@@ -91,6 +91,12 @@ def exporter_for(path: Path | None, format: str | None = None) -> Exporter:
     raise InputError(f"cannot tell what to make of {path}: let the name end in one of {suffixes}, or name a --format")
 
 
+def check_installed(exporter: Exporter) -> None:
+    """Raise `BackendError` if a package that an exporter imports is not installed."""
+    if absent := [package for package in exporter.needs if find_spec(package) is None]:
+        raise BackendError(f"{exporter.name} needs the package {', '.join(absent)}: pip install 'brushloop[export]'")
+
+
 def rendered(book: Book, exporter: Exporter) -> dict[str, bytes]:
     """The files of a document under their names; of a single file the name is the book's, with the suffix.
 
@@ -98,8 +104,7 @@ def rendered(book: Book, exporter: Exporter) -> dict[str, bytes]:
         BackendError: a package is not installed.
         InputError: this guide cannot become that.
     """
-    if absent := [package for package in exporter.needs if find_spec(package) is None]:
-        raise BackendError(f"{exporter.name} needs the package {', '.join(absent)}: pip install 'brushloop[export]'")
+    check_installed(exporter)
     module, _, function = exporter.home.partition(":")
     try:
         render = getattr(importlib.import_module(f"brushloop.tutorial.{module}"), function)

@@ -6,16 +6,22 @@ that can write may put them into better words (`brushloop.tutorial.writer`).
 
 from __future__ import annotations
 
+import hashlib
 import unicodedata
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from brushloop.agent import words
 from brushloop.agent.chapters import Chapter, Entry, chapters, thing
 from brushloop.canvas import Brief, Frame, Plan, Status, StepKind, Task
 from brushloop.creation import Creation
 from brushloop.errors import InputError
+from brushloop.record import plain, png_from
 from brushloop.tutorial.book import Book
 from brushloop.tutorial.guide import Act, Difficulty, Guide, GuideStep, Shot, Source, short
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 _ACTS: dict[StepKind, Act] = {StepKind.DRAFT: "draft", StepKind.REFINE: "refine", StepKind.HUMAN: "human"}
 
@@ -53,7 +59,9 @@ def book_of(creation: Creation, name: str = "guide") -> Book:
     return Book(guide, creation.store.get_image, name)
 
 
-def process_guide(title: str, frames: Sequence[Frame], texts: Sequence[str] = (), tool: str = "") -> Guide:
+def process_guide(
+    title: str, frames: Sequence[Frame], texts: Sequence[str] = (), tool: str = "", introduction: str = ""
+) -> Guide:
     """A guide to a process: its frames in order, each with what to do (a process may have no words).
 
     Raises:
@@ -77,7 +85,32 @@ def process_guide(title: str, frames: Sequence[Frame], texts: Sequence[str] = ()
             )
         )
     tools = (tool,) if tool else ()
-    return Guide(title=title, steps=tuple(steps), tools=tools, states=tuple(frames), difficulty=difficulty(len(steps)))
+    return Guide(
+        title=title,
+        introduction=introduction,
+        steps=tuple(steps),
+        tools=tools,
+        states=tuple(frames),
+        difficulty=difficulty(len(steps)),
+    )
+
+
+def process_book(
+    title: str, images: Sequence[Image], texts: Sequence[str] = (), introduction: str = "", name: str = "guide"
+) -> Book:
+    """The guide to a process whose frames are pictures in memory, as `process_guide` makes it.
+
+    Raises:
+        InputError: there is no frame, or the texts are not as many as the frames.
+    """
+    pixels: dict[Frame, Image] = {}
+    frames = []
+    for image in images:
+        image = plain(image)
+        digest = hashlib.sha256(png_from(image)).hexdigest()
+        frames.append(Frame(hash=digest, width=image.width, height=image.height))
+        pixels[frames[-1]] = image
+    return Book(process_guide(short(title), frames, texts, introduction=introduction), pixels.__getitem__, name)
 
 
 def difficulty(steps: int) -> Difficulty:
