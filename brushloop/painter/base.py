@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from brushloop.canvas import Box, EditType, ModelRef
@@ -94,15 +95,46 @@ class Noting(Protocol):
 
 
 def open_painter(name: str) -> Painter:
-    """Open a painter by name: `embedded`, or `flux:<folder>` in the embedded painter's format.
+    """Open a painter by name.
+
+    `embedded`; `flux:<folder>`, in the embedded painter's own format or a pipeline of diffusers (FLUX.1 dev, schnell,
+    Kontext, Fill; FLUX.2 klein), or `flux:<hub id>`. Options follow a question mark (`painter.loading.Options`), for
+    example `flux:models/FLUX.1-dev?dtype=bf16&offload=model` or `embedded?editor=editor.safetensors`.
 
     Raises:
-        BackendError: no such backend.
-        WeightsError: the folder is missing or damaged.
+        BackendError: no such backend or option.
+        WeightsError: the folder is missing or damaged, or the hub cannot be reached.
     """
-    kind, _, where = name.partition(":")
-    if kind in ("embedded", "flux"):
-        from brushloop.painter.flux import FluxPainter
+    from brushloop.painter.loading import HUB_ID, split
 
-        return FluxPainter(where or None)
-    raise BackendError(f"unknown painter backend {name!r}: use 'embedded' or 'flux:<folder>'")
+    kind, where, options = split(name)
+    if (kind, bool(where)) not in (("embedded", False), ("flux", True)):
+        raise BackendError(f"unknown painter backend {name!r}: use 'embedded' or 'flux:<folder or hub id>'")
+    if options.editor or options.edit:
+        from brushloop.painter.editor.painter import open_editor
+
+        return open_editor(where or None, options.editor, options.edit)
+    path = Path(where).expanduser()
+    if kind == "flux" and (is_pipeline(path) or (HUB_ID.fullmatch(where) and not path.exists())):
+        from brushloop.painter.pipelines import PipelinePainter
+
+        return PipelinePainter(where, options)
+    from brushloop.painter.flux import FluxPainter
+
+    return FluxPainter(where or None)
+
+
+def is_pipeline(folder: Path) -> bool:
+    """Whether a folder is a pipeline of diffusers that is not in the embedded painter's format.
+
+    That format is a `FluxPipeline` whose CLIP reads 32 words and whose tokens have 64 channels.
+    """
+    import json
+
+    try:
+        name = json.loads((folder / "model_index.json").read_text())["_class_name"]
+        words = json.loads((folder / "text_encoder" / "config.json").read_text()).get("max_position_embeddings")
+        channels = json.loads((folder / "transformer" / "config.json").read_text()).get("in_channels")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False  # damaged or missing: the embedded painter says what is wrong
+    return str(name) != "FluxPipeline" or (words, channels) != (32, 64)

@@ -20,7 +20,7 @@ from brushloop.weights import find
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-Array = NDArray[np.float32]
+Array = NDArray[Any]
 BONES = (
     (0, 1), (0, 2), (1, 3), (2, 4), (5, 6), (5, 7), (7, 9), (6, 8), (8, 10), (5, 11), (6, 12), (11, 12), (11, 13),
     (13, 15), (12, 14), (14, 16),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,13 +20,14 @@ from torch import Tensor
 from brushloop.canvas import Box, EditType
 from brushloop.edits import DEFINITIONS, Expert
 from brushloop.errors import InputError, SizeError
+from brushloop.painter.adapters import files
 from brushloop.painter.adapters.adapter import Adapter
 from brushloop.painter.adapters.merge import Part
 from brushloop.painter.backbone import MAX_TOKENS, Backbone
 from brushloop.painter.base import OnDenoise, PaintRequest, Picture
 from brushloop.painter.condition import Condition, encode_condition, positions, velocity
 from brushloop.painter.editor.guidance import Given, Scales, guided
-from brushloop.painter.editor.model import Editor
+from brushloop.painter.editor.model import Editor, read
 from brushloop.painter.editor.vision import Vision
 from brushloop.painter.grids import flat
 from brushloop.painter.sheets import shift
@@ -119,9 +121,7 @@ class EditorPainter(Backbone):
                 prompt, _ = editor.prompt(transformer, [request.kind], features, None, told[0].shape[1])
             distilled = bool(getattr(transformer.config, "guidance_embeds", False))
             scale = torch.full((1,), request.guidance, device=device) if distilled else None
-            scales = (
-                Scales(1.0, 1.0) if distilled else Scales(self.scales.picture, request.guidance, self.scales.visual)
-            )
+            scales = Scales(1.0, 1.0) if distilled else replace(self.scales, text=request.guidance)
             steps, ids = max(1, round(request.denoising_steps * request.strength)), positions(rows, columns).to(device)
             scheduler = self.scheduler()
             sigmas = np.linspace(request.strength, request.strength / steps, steps)
@@ -172,6 +172,21 @@ class EditorPainter(Backbone):
     def _loaded(self) -> Editor:
         self.editor.fits(self.transformer)
         return self.editor.to(self.device).eval().requires_grad_(False)
+
+
+def open_editor(folder: str | None, editor: str, edit: str = "") -> EditorPainter:
+    """An editor over a base, from its files. `installed` names those that come with the package.
+
+    Raises:
+        WeightsError: one is missing, damaged, or no such file.
+        InputError: the first stage's adapter is given without an editor.
+    """
+    if not editor:
+        raise InputError("an adapter of the first stage goes with an editor: name one (editor=FILE)")
+    own = files.INSTALLED / "editor.safetensors", files.INSTALLED / "edit.safetensors"
+    path = own[0] if editor == "installed" else Path(editor)
+    first = own[1] if editor == "installed" and not edit else Path(edit) if edit else None
+    return EditorPainter(folder, read(path), files.read(first) if first and (edit or first.is_file()) else None)
 
 
 def near(size: tuple[int, int], tokens: int) -> tuple[int, int]:

@@ -1,0 +1,164 @@
+"""Full-size Flux pipelines by folder or hub id: fetched, checked, loaded by diffusers, and fitted to the machine.
+
+A painter's name may carry options after a question mark: `flux:models/FLUX.1-dev?dtype=bf16&offload=model`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+from brushloop.errors import BackendError, WeightsError
+from brushloop.weights import Weights, find
+
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+WANTED = ("*.json", "*/*.json", "*/*.safetensors", "*/*.txt", "*/*.model", "*/*.jinja")
+"""What is fetched of a repository: no pickles, and not the single file beside the folders."""
+
+_CHOICES = {
+    "dtype": ("bf16", "fp16", "fp32"),
+    "quant": ("none", "fp8", "4bit"),
+    "offload": ("none", "model", "sequential", "group"),
+    "compile": ("none", "inductor", "eager"),
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a pipeline is loaded and run."""
+
+    dtype: str = ""
+    """bf16, fp16 or fp32; by default bf16 on an accelerator and fp32 on a CPU."""
+    quant: str = "none"
+    """fp8 stores the transformer in 8 bits and computes in `dtype`; 4bit needs bitsandbytes."""
+    offload: str = "none"
+    """What leaves the accelerator while it does not work: whole models, layers, or groups of layers."""
+    compile: str = "none"
+    """Compile the transformer's repeated blocks."""
+    attention: str = ""
+    """An attention backend of diffusers, such as native or flash."""
+    guidance: float | None = None
+    """By default the pipeline's own."""
+    steps: int | None = None
+    """Denoising steps, whatever a request asks for; a distilled base wants its own number."""
+    editor: str = ""
+    """File of an editor (`python -m brushloop.train editor`)."""
+    edit: str = ""
+    """File of the adapter that goes with it (`python -m brushloop.train instruct`)."""
+
+
+def split(name: str) -> tuple[str, str, Options]:
+    """A painter's name as kind, place and options.
+
+    Raises:
+        BackendError: an option that there is not, or a value that it does not take.
+    """
+    name, _, query = name.partition("?")
+    kind, _, where = name.partition(":")
+    known = {each.name for each in fields(Options)}
+    given: dict[str, Any] = {}
+    for key, value in parse_qsl(query, keep_blank_values=True):
+        if key not in known:
+            raise BackendError(f"painter {name!r} has no option {key!r}: use {', '.join(sorted(known))}")
+        if key in _CHOICES and value not in _CHOICES[key]:
+            raise BackendError(f"option {key} of painter {name!r} is {value!r}: use {', '.join(_CHOICES[key])}")
+        try:
+            given[key] = {"guidance": float, "steps": int}.get(key, str)(value)
+        except ValueError:
+            raise BackendError(f"option {key} of painter {name!r} is {value!r}: give a number") from None
+    return kind, where, Options(**given)
+
+
+def fetch(where: str) -> Weights:
+    """The folder of a pipeline: `where` itself, or what the hub has under that id.
+
+    Raises:
+        WeightsError: no such folder, or the hub cannot be reached and has nothing kept here.
+    """
+    path = Path(where).expanduser()
+    if not path.exists() and HUB_ID.fullmatch(where):
+        from huggingface_hub import snapshot_download
+
+        try:
+            path = Path(snapshot_download(where, allow_patterns=list(WANTED)))
+        except Exception as error:
+            reason = " ".join(str(error).split())[:120] or type(error).__name__
+            raise WeightsError(
+                f"{where} is no folder here and cannot be fetched from the hub ({reason}): name a folder, or fetch it "
+                "where there is a network"
+            ) from error
+    return find("painter", str(path), ("model_index.json", "transformer/config.json"))
+
+
+def pipeline_class(weights: Weights) -> str:
+    """The class of diffusers that a folder names."""
+    try:
+        return str(json.loads((weights.folder / "model_index.json").read_text())["_class_name"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"model_index.json in {weights.folder} names no pipeline: copy the folder again") from error
+
+
+def load(weights: Weights, options: Options, classes: tuple[str, ...]) -> Any:
+    """The pipeline of a folder, ready to run.
+
+    Raises:
+        WeightsError: it is damaged, or of a class that is not among `classes`.
+        BackendError: an option needs what this machine has not.
+    """
+    import diffusers
+    import torch
+
+    name = pipeline_class(weights)
+    if name not in classes:
+        raise WeightsError(f"{weights.folder} holds a {name}: painters are {', '.join(classes)}")
+    gpu = torch.cuda.is_available()
+    if options.offload != "none" and not gpu:
+        raise BackendError(f"offload={options.offload} needs an accelerator, and there is none: leave it out")
+    dtypes = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+    dtype = dtypes[options.dtype or ("bf16" if gpu else "fp32")]
+    given: dict[str, Any] = {}
+    if options.quant == "4bit":
+        given["quantization_config"] = _four_bits(dtype)
+    with weights.loading():
+        pipeline = getattr(diffusers, name).from_pretrained(
+            weights.folder, torch_dtype=dtype, local_files_only=True, use_safetensors=True, **given
+        )
+    pipeline.set_progress_bar_config(disable=True)
+    transformer = pipeline.transformer
+    if options.quant == "fp8":
+        transformer.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=dtype)
+    if options.attention:
+        try:
+            transformer.set_attention_backend(options.attention)
+        except Exception as error:
+            reason = " ".join(str(error).split())[:120]
+            raise BackendError(f"attention={options.attention} cannot be used here ({reason}): leave it out") from error
+    if options.offload == "model":
+        pipeline.enable_model_cpu_offload()
+    elif options.offload == "sequential":
+        pipeline.enable_sequential_cpu_offload()
+    elif options.offload == "group":
+        pipeline.enable_group_offload(onload_device=torch.device("cuda"), offload_type="leaf_level", use_stream=True)
+    elif gpu:
+        pipeline.to("cuda")
+    if options.compile != "none":
+        transformer.compile_repeated_blocks(backend=options.compile, fullgraph=options.offload == "none")
+    return pipeline
+
+
+def _four_bits(dtype: Any) -> Any:
+    import importlib.util
+
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise BackendError("quant=4bit needs bitsandbytes: pip install bitsandbytes, or use quant=fp8")
+    from diffusers import PipelineQuantizationConfig
+
+    return PipelineQuantizationConfig(
+        quant_backend="bitsandbytes_4bit",
+        quant_kwargs={"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": dtype},
+        components_to_quantize=["transformer"],
+    )
