@@ -117,6 +117,7 @@ export const ENDINGS: Record<string, string> = {
   tokens: "Ended: the budget of tokens was spent.",
   pixels: "Ended: the budget of pixels was spent.",
   memory: "Ended: the budget of memory was spent.",
+  refused: "Stopped: the review of content refused it.",
   cancelled: "Cancelled, with its best picture.",
 };
 
