@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from brushloop.agent import choosing, keeping, looking, making, serving
+from brushloop.agent import choosing, keeping, looking, making, serving, talking
 from brushloop.agent.console import failure
 from brushloop.errors import BrushloopError, InputError, Interrupted
 
@@ -43,7 +43,7 @@ def top(
 
 
 for _command in (
-    making.paint, making.edit, making.resume, making.fork, choosing.choose,
+    making.paint, making.edit, making.resume, making.fork, choosing.choose, talking.chat,
     looking.show, looking.steps, looking.replay, looking.verify, looking.export, looking.list_, looking.models,
     keeping.gc, keeping.repair,
     serving.serve_vlm,

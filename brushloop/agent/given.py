@@ -97,6 +97,10 @@ def within(mask: Image, before: Image, after: Image) -> Image:
 
 
 def masked(painter: Painter, brief: Brief, store: Store) -> Painter:
-    """The painter that a brief asks for: held to its mask if it is an edit with one."""
+    """The painter that a brief asks for: held to its mask if it is an edit, or a turn of a conversation, with one."""
     masks = [pair.mask for unit in brief.units for pair in unit.images if pair.mask]
-    return Masked(painter, store.get_image(masks[0]).convert("L")) if brief.task is Task.EDIT and masks else painter
+    return (
+        Masked(painter, store.get_image(masks[0]).convert("L"))
+        if brief.task in (Task.EDIT, Task.CHAT) and masks
+        else painter
+    )

@@ -125,6 +125,8 @@ class Intake:
         if seed is None:
             seed = old.seed if prompt or edit is not None or budget else old.seed + 1
         brief = brief_from(old.prompt if prompt is None else prompt, seed, old.size, budget, like=old)
+        if old.task is Task.CHAT and prompt is not None:  # no turn of the conversation any more
+            brief = brief.model_copy(update={"task": Task.PAINT, "units": ()})
         self._check(brief)
         root = self._brief_step(brief, parent=digest)
         if edit is not None:

@@ -79,7 +79,7 @@ def paint(
     png_to(out)
     by_score = chooser(choose, variants, id, pause)
     shape, limits = size_from(size), budget_from(budget, rounds=rounds, seconds=seconds, tokens=tokens, pixels=pixels)
-    studio = _studio(painter, vlm, review=review, effort=effort)
+    studio = studio_for(painter, vlm, review=review, effort=effort)
     forecast = studio.expect(prompt, shape, limits) if dry_run or sys.stderr.isatty() else None
     if dry_run and forecast:
         foreseen(forecast, variants or 1, as_json)
@@ -121,7 +121,7 @@ def edit(
     png_to(out)
     limits = budget_from(budget, rounds=rounds, seconds=seconds, tokens=tokens, pixels=pixels)
     given, area = open_picture(picture), open_picture(mask) if mask else None
-    studio = _studio(painter, vlm, review=review, effort=effort)
+    studio = studio_for(painter, vlm, review=review, effort=effort)
     with progress(Left(studio.store).after) as tell:
         made = studio.edit(given, instruction, area, seed, limits, id=id, on_event=tell, pause=pause or ())
     _made(made, out, as_json)
@@ -149,8 +149,8 @@ def resume(
     word, area = edit_from(edit), mask_from(mask, edit)
     if approve and word is not None:
         raise InputError("--approve and --edit were both given: leave one out")
-    old = creation_of(_studio().store, name, last)
-    studio = _studio(painter, vlm, old, review, effort)
+    old = creation_of(studio_for().store, name, last)
+    studio = studio_for(painter, vlm, old, review, effort)
     with progress(Left(studio.store).after) as tell:
         if word is None and not approve:
             made = studio.resume(old.id, on_event=tell, pause=pause or ())
@@ -188,15 +188,15 @@ def fork(
     png_to(out)
     word, area = edit_from(edit), mask_from(mask, edit)
     limits = budget_from(budget, rounds=rounds, seconds=seconds, tokens=tokens, pixels=pixels)
-    old = creation_of(_studio().store, name, last)
+    old = creation_of(studio_for().store, name, last)
     digest = old.head if at is None else step_of(old, at)
-    studio = _studio(painter, vlm, old, review, effort)
+    studio = studio_for(painter, vlm, old, review, effort)
     with progress(Left(studio.store).after) as tell:
         made = studio.fork(digest, prompt, seed, word, limits, mask=area, id=id, on_event=tell, pause=pause or ())
     _made(made, out, as_json)
 
 
-def _studio(
+def studio_for(
     painter: str | None = None,
     vlm: str | None = None,
     old: Creation | None = None,

@@ -167,7 +167,7 @@ def _forked(state: State, step: Step) -> State:
     best = Best.of(state["best"].frame, state["best"].critique, state["best"].mask) if state["best"] else None
     state = {**state, "brief": step.brief, "best": best, "spent": Spent(), "stop": None, "why": ""}
     state = {**state, "stale": 0, "redraws": 0, "replans": 0}
-    if new_prompt:  # plan again, and judge by the whole new plan what is there already
+    if new_prompt or step.settings.get("turn"):  # plan again, and judge by the whole new plan what is there already
         return _onto({**state, "phase": "briefed", "plan": None, "at": LAST}, shown(state))
     if step.settings.get("again") and state["plan"]:  # nothing was left to do: do the last plan step once more
         at = state["at"] if state["base"] else 0
@@ -186,7 +186,8 @@ def _planned(state: State, step: Step) -> State:
     canvas = shown(state)
     if canvas is None:
         return {**state, "phase": "planned", "at": 0, "stale": 0}
-    base = canvas if state["brief"].task is Task.EDIT else None  # what a redraw begins from: never nothing in an edit
+    over = state["brief"].task in (Task.EDIT, Task.CHAT)  # what a redraw begins from: never nothing in an edit
+    base = canvas if over else None
     return _onto({**state, "phase": "painted", "at": at, "base": base}, canvas)
 
 
@@ -218,16 +219,16 @@ def _judged(state: State, step: Step) -> State:
 
 
 def _answered(state: State, step: Step) -> State:
-    """A person changed the plan, the critique or the picture; or approved, which changes nothing."""
+    """A person changed the picture, the plan, the critique, or several of them; or approved, which changes nothing."""
+    if step.outputs:  # it stands, whatever the critic will say of it
+        state = _onto({**state, "phase": "painted" if state["plan"] else state["phase"]}, step.outputs[0])
     if step.plan:
-        return _planned(state, step)
+        state = _planned(state, step)
     if step.critique:
         frame = shown(state)
         assert frame is not None
         mask = step.inputs[-1] if step.settings.get("mask") else None
-        return {**state, "best": Best.of(frame, step.critique, mask), "phase": "judged", "stale": 0}
-    if step.outputs:  # it stands, whatever the critic will say of it
-        return _onto({**state, "phase": "painted" if state["plan"] else state["phase"]}, step.outputs[0])
+        state = {**state, "best": Best.of(frame, step.critique, mask), "phase": "judged", "stale": 0}
     return state
 
 

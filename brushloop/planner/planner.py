@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from brushloop.canvas import Brief, Critique, ModelRef, Plan
+from brushloop.canvas import Brief, Critique, ModelRef, Plan, Task
 from brushloop.errors import OutsideWorldError
 from brushloop.planner.prompt import instructions, plan_schema, plan_text, replan_text
 from brushloop.vlm import VLM, Answer, Question, ask
@@ -41,7 +41,8 @@ class Planner:
             ReplyError: it answers with something that is not a plan.
         """
         self.check(brief.prompt)
-        return self._ask(plan_text(brief.prompt))
+        before = brief.units[0] if brief.task is Task.CHAT and brief.units else None
+        return self._ask(plan_text(brief.prompt), before.text if before and not before.images else "")
 
     def replan(self, brief: Brief, plan: Plan, critique: Critique, step: int) -> Answer[Plan]:
         """Another plan after `plan`, painted as far as `step`, led to a picture with these faults.
@@ -53,8 +54,8 @@ class Planner:
         seen = critique.model_copy(update={"findings": tuple(f for f in critique.findings if f.element in due)})
         return self._ask(replan_text(brief.prompt, plan, seen))
 
-    def _ask(self, text: str) -> Answer[Plan]:
-        answer = ask(self.vlm, Question(text, plan_schema(), instructions=instructions()), Plan)
+    def _ask(self, text: str, conversation: str = "") -> Answer[Plan]:
+        answer = ask(self.vlm, Question(text, plan_schema(), instructions=instructions(conversation)), Plan)
         return Answer(whole(answer.value), answer.replies)
 
 

@@ -14,9 +14,18 @@ from brushloop.canvas import Critique, Plan, Status
 
 
 @cache
-def instructions() -> str:
-    """What a model must know that was not trained on these questions."""
+def _instructions() -> str:
     return Path(__file__).with_name("instructions.v1.md").read_text(encoding="utf-8").strip()
+
+
+def instructions(conversation: str = "") -> str:
+    """What a model must know that was not trained on these questions, and what was said before in a conversation."""
+    if not conversation:
+        return _instructions()
+    return (
+        f"{_instructions()}\n\n# The conversation so far\nEach line is a picture and what was asked for. What you are "
+        f"asked now goes on from the last picture; plan all that is to be seen then.\n{conversation}"
+    )
 
 
 @cache
