@@ -16,6 +16,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Unpack
 
+from brushloop.agent import chat
 from brushloop.agent.beside import heard
 from brushloop.agent.briefs import brief_from
 from brushloop.agent.checkpoints import open_checkpoints
@@ -29,7 +30,7 @@ from brushloop.agent.intake import Intake, Limits
 from brushloop.agent.nodes import seed_for
 from brushloop.agent.review import Policy
 from brushloop.agent.run import Cancel, Options, Pause, carry_out
-from brushloop.agent.variants import InTurn, check, choose, explore
+from brushloop.agent.variants import check, choose, explore, in_turn
 from brushloop.canvas import Step, StopReason
 from brushloop.creation import Creation
 from brushloop.critic.critic import Critic
@@ -230,6 +231,23 @@ class Studio(Intake):
         Pause.at(options.get("pause", ()))
         return self.go(self.branch(name, prompt, seed, edit, budget, mask=mask, id=id).id, **options)
 
+    def chat(self, said: str, name: str | None = None, *, seed: int = 0, **options: Unpack[Options]) -> Creation:
+        """Take a turn of a conversation over one creation.
+
+        Args:
+            said: what to change in the newest picture, or in another (`the second one, but with the tree from the
+                first`); or which picture to go back to. The first turn describes a picture.
+            name: the creation; None begins a conversation. Any finished creation can be spoken about.
+            seed: of the first turn.
+            options: as for `paint`.
+
+        Returns:
+            The creation. After going back it is a new one, a fork at the end of the turn that was meant.
+        """
+        if name is None:
+            return self.go(chat.begin(self, said, seed).id, **options)
+        return chat.turn(self, self._id(name), said, **options)
+
     def explore(self, name: str, number: int, *, choosing: bool = True, **options: Unpack[Options]) -> Creation:
         """Paint several variants of a creation side by side, from its plan on, and choose the best by its score.
 
@@ -268,7 +286,7 @@ class Studio(Intake):
         with hold(self.store, id, head):
             state = self.state(id)
             if state["phase"] != "finished":
-                painter = masked(InTurn(self.painter, self._painting), state["brief"], self.store)
+                painter = masked(in_turn(self.painter, self._painting), state["brief"], self.store)
                 makers = painter, Planner(self._bounded), Critic(self._bounded)
                 context = Context(self.store, *makers, self.effort, self.clock, policy=self.policy)
                 carry_out(self.graph, state, context, options, afresh)

@@ -50,6 +50,11 @@ class InTurn:
             return self.painter.paint(request, on_denoise)
 
 
+def in_turn(painter: Painter, lock: threading.Lock) -> Painter:
+    """The painter as several threads may use it: as it is, if it says that it can be `shared`, else one at a time."""
+    return painter if getattr(painter, "shared", False) else InTurn(painter, lock)
+
+
 def variants(store: Store, id: str) -> list[Creation]:
     """The variants of a creation, in order."""
     found: list[Creation] = []
