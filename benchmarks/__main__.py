@@ -60,8 +60,7 @@ def loop() -> Figures:
     """Milliseconds a step around models that take no time."""
     from benchmarks import overhead
 
-    wall, cpu = overhead.measure()
-    return {"wall": wall, "cpu": cpu}
+    return overhead.measure()._asdict()
 
 
 def sizes() -> Figures:
@@ -143,7 +142,7 @@ def page(figures: dict[str, Figures], when: str) -> str:
     early = {part: f"{figures[part]['not yet called wrong']:.3f}" for part in ("critic", "painted")}
     said = "wrong precision", "wrong recall", "missing precision", "missing recall", "fault precision", "fault recall"
     begin, around, paint, size = figures["start"], figures["loop"], figures["demo"], figures["sizes"]
-    cost = f"{around['cpu']:.2f} ms of processor, {around['wall']:.2f} of wall"
+    cost = f"{around['cpu'] - around['pictures']:.2f} ms; with pixels {around['cpu']:.2f}, wall {around['wall']:.2f}"
     torch = "with" if begin["torch"] else "no"
     seen, told = figures["judge"], figures["scenes"]
     stops = ", ".join(f"{reason} {count}" for reason, count in sorted(told["stops"].items()))
@@ -157,7 +156,7 @@ machine; only ratios within one run mean much.
 | figure | bar | measured | part |
 |---|---|---|---|
 | `import brushloop` | 0.3 s, no torch | {begin["seconds"]:.3f} s, {torch} torch | `start` |
-| store, checkpoints and graph around instant models | 2 ms a step | {cost} | `loop` |
+| store, checkpoints and graph around instant models, of the processor | 2 ms a step | {cost} | `loop` |
 | the demo, cold process | 60 s | {paint["seconds"]:.1f} s ({paint["steps"]} steps, {paint["stop_reason"]}) | `demo` |
 | its peak memory | 3 GiB | {paint["peak_gib"]:.2f} GiB | `demo` |
 | painter folder | 40 MiB | {size["painter"]:.1f} MiB | `sizes` |
