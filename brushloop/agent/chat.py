@@ -305,7 +305,7 @@ def _shifted(plan: Plan, index: int, way: str) -> Change:
 
 
 def _taken(studio: Studio, wish: Wish, base: Picture, source: Picture) -> Change:
-    """A thing of another picture, by its own pixels: in the place of its like or of what it replaces, else where free."""
+    """A thing of another picture, by its own pixels: in place of its like or of what it replaces, else where free."""
     plan, thing = base.plan, source.plan.elements[turns.find(source.plan, wish.to or wish.thing)]
     if not thing.boxes:
         raise InputError(f"the plan of that picture does not say where the {thing.name} is: it cannot be taken from it")
