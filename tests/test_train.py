@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import debug_launcher
 from torch import Tensor, nn
 
 from brushloop.canvas import Element
@@ -68,6 +69,57 @@ def test_a_batch_that_is_not_finite_is_skipped_and_told(tmp_path: Path) -> None:
 def test_a_budget_of_seconds_ends_with_a_checkpoint(tmp_path: Path) -> None:
     fit(Line(), RECIPE, tmp_path, seconds=0.0)
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 1
+
+
+def fit_in_one_of_several(folder: Path) -> None:
+    torch.set_num_threads(1)
+    average = fit(Line(), Recipe(**{**vars(RECIPE), "parts": 4}), folder)
+    torch.save(average.state_dict(), folder / f"average-{torch.distributed.get_rank()}.pt")
+
+
+def test_two_processes_learn_what_one_learns_from_the_same_batches(tmp_path: Path) -> None:
+    recipe = Recipe(**{**vars(RECIPE), "parts": 4})
+    alone = fit(Line(), recipe, tmp_path / "one").state_dict()
+    (tmp_path / "two").mkdir()
+    debug_launcher(fit_in_one_of_several, (tmp_path / "two",), num_processes=2)
+    for rank in range(2):
+        shared = torch.load(tmp_path / "two" / f"average-{rank}.pt", weights_only=True)
+        for name, value in alone.items():
+            torch.testing.assert_close(shared[name], value, rtol=1e-5, atol=1e-6)
+    logs = [
+        [json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
+        for name in ("one", "two")
+    ]
+    assert [line["step"] for line in logs[1]] == [10, 20, 30, 40] and logs[1][-1]["samples"] == 40 * 16 * 4
+    for one, two in zip(*logs, strict=True):
+        assert two["loss"] == pytest.approx(one["loss"], rel=1e-4) and two["twice"] == pytest.approx(
+            one["twice"], rel=1e-4
+        )
+    kept = torch.load(tmp_path / "two" / "checkpoint.pt", weights_only=True)
+    assert kept["step"] == 40 and fit(Line(), recipe, tmp_path / "two"), "one process goes on with it, and is done"
+
+
+def test_a_step_of_one_part_is_what_it_was(tmp_path: Path) -> None:
+    """The loss of each step as a loop without parts has it, bit for bit."""
+    task, losses = Line(), list[float]()
+    optimizer = torch.optim.AdamW(task.module.parameters(), betas=(0.9, 0.99), weight_decay=0.01, fused=True)
+    for step in range(12):
+        optimizer.param_groups[0]["lr"] = RECIPE.rate(step)
+        loss, _ = task.loss(step)
+        task.module.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(list(task.module.parameters()), RECIPE.clip)
+        optimizer.step()
+        losses.append(round(loss.item(), 5))
+    fit(Line(), Recipe(**{**vars(RECIPE), "log_every": 1, "steps": 40}), tmp_path)
+    logged = [json.loads(line)["loss"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert logged[:12] == losses
+
+
+def test_parts_that_cannot_be_divided_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(InputError, match="3 processes cannot divide the 1 parts"):
+        fit(Line(), RECIPE, tmp_path)
 
 
 def test_rates() -> None:
