@@ -68,9 +68,11 @@ def sample(
     training: bool = True,
     touch: Callable[[Image.Image, random.Random], Image.Image] | None = None,
     faulty: float = 0.5,
+    each: float | None = None,
 ) -> State:
     """A random state: faulty with probability `faulty`, and half of the sound ones unfinished.
 
+    With `each`, every element goes wrong with that probability instead, so that there may be many faults.
     `touch` makes the rendering look painted (blur, noise, the autoencoder's round trip).
     """
     scene = scenes.sample_split(rng, training, composed=0.5)
@@ -84,6 +86,8 @@ def sample(
     if with_faults:  # the background goes wrong less often than objects do
         weights = [0.3 if plan.elements[index].role == "background" else 1.0 for index in due]
         bad = set(rng.choices(due, weights, k=1 if rng.random() < 0.7 else 2))
+    if each is not None:
+        bad = {index for index in due if rng.random() < each}
     taken = [box for thing in plan.elements for box in thing.boxes]
     drawn = {index: _draw(rng, plan.elements[index], scene, taken, index in bad) for index in due}
     shown = [thing for index in due for thing in drawn[index].shown]

@@ -334,11 +334,11 @@ class Lessons:
         self.kept_share = 0.3
 
     def lessons(self, step: int) -> list[Lesson]:
-        """In turn: looks, and conclusions from what is seen or (every sixth) plans: twice as many, text is cheap."""
+        """Of six turns one for plans, two for looks, three for conclusions from what is seen: text alone is cheap."""
         rng = random.Random(f"vlm/{self.recipe.seed}/{step}")
         if step % 6 == 0:
             return [plan_lesson(rng) for _ in range(2 * self.recipe.batch)]
-        if step % 2 == 0:
+        if step % 6 in (2, 3, 5):
             return [blind_lesson(rng) for _ in range(2 * self.recipe.batch)]
         some = int(self.kept_share * self.recipe.batch) if self.kept else 0
         states = [faults.sample(rng, faulty=0.8) for _ in range(self.recipe.batch - some)]
@@ -375,7 +375,7 @@ class Lessons:
                 seen = [i for i, drawn in enumerate(known) if drawn]
                 if seen:
                     extra = sight_loss(self.module.eyes, features[seen], [known[i] for i in seen])
-                    figures["sight"] = 2 * float(extra.detach())
+                    figures["sight"] = 3 * float(extra.detach())
             hidden = model.model.text_model(
                 inputs_embeds=embedded, attention_mask=(ids != pad).long()
             ).last_hidden_state
@@ -386,7 +386,7 @@ class Lessons:
         weight = torch.where(torch.isin(answers, self.telling), TELLING, 1.0) if judging else torch.ones(len(answers))
         loss = (F.cross_entropy(logits.float(), answers, reduction="none") * weight).sum() / weight.sum()
         kind = "look" if looking else "conclude" if judging else "plan"
-        figures[kind] = loss.item() * {"plan": 6, "look": 2, "conclude": 3}[kind]
+        figures[kind] = loss.item() * {"plan": 6, "look": 3, "conclude": 2}[kind]
         return loss + 0.4 * extra, figures
 
     def _row(self, lesson: Lesson) -> tuple[list[int], int]:
@@ -412,7 +412,7 @@ class Lessons:
 
 def blind_lesson(rng: random.Random) -> Lesson:
     """What is seen, and what follows from it."""
-    state = faults.sample(rng, faulty=0.9)
+    state = faults.sample(rng, each=0.5)
     findings = answer(Look(findings=state.look.findings, verdict=state.look.verdict)).rpartition('],"verdict"')[0]
     return Lesson(look_text(state.prompt, state.plan, state.step), findings, blind=True)
 
