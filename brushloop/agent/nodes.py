@@ -24,7 +24,7 @@ from brushloop.agent.review import Refused, redacted, reviewed, reviewed_picture
 from brushloop.agent.routing import accepted, moves_on, stop_reason
 from brushloop.agent.state import State, advance, shown
 from brushloop.canvas import Frame, Step, StepKind, StopReason
-from brushloop.painter.base import PaintRequest
+from brushloop.painter.base import PaintRequest, noted, takes
 from brushloop.vlm import Answer, N
 
 if TYPE_CHECKING:
@@ -110,6 +110,7 @@ def refine(state: State, runtime: Runtime[Context]) -> Update:
         strength=effort.strength,
         denoising_steps=effort.of_refine(best.tried[which]),
         guidance=effort.guidance,
+        kind=takes(runtime.context.painter, correction.edit),
     )
     step = Step(
         kind=StepKind.REFINE,
@@ -191,6 +192,7 @@ def _paint(
         return {"stop": StopReason.CANCELLED}
     settings = {
         **step.settings,
+        **noted(context.painter, request),
         "regions": ", ".join(" ".join(map(str, box)) for box in request.regions),
         "denoising_steps": request.denoising_steps,
         "guidance": request.guidance,

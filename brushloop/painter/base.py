@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from brushloop.canvas import Box, EditType, ModelRef
+from brushloop.edits import DEFINITIONS
 from brushloop.errors import BackendError
 
 if TYPE_CHECKING:
@@ -92,6 +93,25 @@ class Noting(Protocol):
     def notes(self, request: PaintRequest) -> Mapping[str, str | int | float | bool]:
         """What the step's settings say of how the request is painted: a function of the request alone."""
         ...
+
+
+def takes(painter: Painter, kind: EditType | None) -> EditType | None:
+    """The kind of edit, if the painter was taught it and it follows no picture; else None, the general path."""
+    painter = inner(painter)
+    able = isinstance(painter, Able) and kind in getattr(painter, "edits", ())
+    return kind if kind and able and not DEFINITIONS[kind].visual else None
+
+
+def noted(painter: Painter, request: PaintRequest) -> Mapping[str, str | int | float | bool]:
+    """What a painter wants recorded of how it paints a request."""
+    painter = inner(painter)
+    return painter.notes(request) if isinstance(painter, Noting) else {}
+
+
+def inner(painter: Painter) -> Painter:
+    """The painter itself, out of whatever holds it to a mask or to its turn (their `painter`)."""
+    held = getattr(painter, "painter", None)
+    return painter if held is None else inner(held)
 
 
 def open_painter(name: str) -> Painter:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from brushloop.canvas import ModelRef
+from brushloop.canvas import EditType, ModelRef
 from brushloop.errors import SizeError
 from brushloop.painter.base import OnDenoise, PaintRequest
 from brushloop.weights import Weights, find
@@ -34,6 +34,9 @@ FILES = (
 
 class FluxPainter:
     """A painter folder written by `python -m brushloop.train painter`; without a folder, the one that ships."""
+
+    edits = frozenset(EditType(name) for name in ("add", "remove", "replace", "color", "move", "resize", "background"))
+    """Kinds of edit that its recipe teaches."""
 
     def __init__(self, folder: str | None = None) -> None:
         self.weights: Weights = find("painter", folder, FILES)

@@ -1,0 +1,206 @@
+"""One act of painting, as told: an edit by instruction, or a picture after others, without the loop around it.
+
+The chain has the same steps as any: brief, plan (which kind of edit it is, and how sure the model was), draft, finish.
+So it is shown, replayed, exported and forked as every creation is; a fork goes on in the loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from langgraph.runtime import Runtime
+
+from brushloop.agent import nodes
+from brushloop.agent.briefs import brief_from
+from brushloop.agent.context import Context
+from brushloop.agent.events import OnEvent
+from brushloop.agent.given import fitted, fitted_mask
+from brushloop.canvas import (
+    ConditionUnit,
+    EditType,
+    Element,
+    Frame,
+    Plan,
+    PlanStep,
+    Step,
+    StepKind,
+    Task,
+    UnitImage,
+)  # fmt: skip
+from brushloop.creation import Creation
+from brushloop.critic.critic import Critic
+from brushloop.edits import DEFINITIONS, everywhere
+from brushloop.errors import InputError, SizeError
+from brushloop.painter.base import Able, Painter, PaintRequest, Picture, takes
+from brushloop.planner.kinds import Kind, kind_of
+from brushloop.planner.planner import Planner
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from brushloop.agent.studio import Studio
+
+UNIT = 16
+"""Sizes are rounded to this many pixels."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is to be painted, besides the words."""
+
+    canvas: Image | None = None
+    """The picture that is edited."""
+    mask: Image | None = None
+    """Of the canvas's size: white, or transparent, may change."""
+    images: Sequence[Image] = ()
+    """Further pictures that the words speak of."""
+    kind: EditType | None = None
+    """The kind of edit; None lets the model tell."""
+    visual: Image | None = None
+    """What the edit follows: a depth map, a sketch, a material."""
+    size: tuple[int, int] | None = None
+    strength: float = 1.0
+    steps: int | None = None
+
+
+def once(
+    studio: Studio,
+    prompt: str,
+    wish: Wish | None = None,
+    seed: int = 0,
+    *,
+    id: str | None = None,
+    on_event: OnEvent | None = None,
+) -> Creation:
+    """Paint once, and record it.
+
+    Raises:
+        InputError: the words name a picture that is not given, the painter cannot do what is asked, or the model is
+            sure that no edit is asked for.
+        SizeError: the canvas is too narrow, or the mask is not of its size.
+    """
+    wish, painter = wish or Wish(), studio.painter
+    size = wish.size or (_size(painter, wish.canvas) if wish.canvas else painter.size)
+    painter.check_size(size)
+    brief = brief_from(prompt, seed, size, {"rounds": 1})
+    canvas = fitted(wish.canvas, size) if wish.canvas else None
+    mask = fitted_mask(wish.mask, wish.canvas, size) if wish.mask and wish.canvas else None
+    if wish.mask and not wish.canvas:
+        raise InputError("a mask was given without a picture: give the picture that is edited")
+    request = PaintRequest(
+        prompt, nodes.seed_for(seed, "draft/0/0"), size, canvas, (), wish.strength,
+        wish.steps or studio.effort.refine_steps, studio.effort.guidance, mask,
+        tuple(Picture(image) for image in wish.images), wish.kind, wish.visual,
+    )  # fmt: skip
+    kind, usage = Kind(edit=wish.kind, confidence=1.0), {}
+    _possible(painter, request)
+    if canvas is not None and wish.kind is None:
+        answer = kind_of(studio.vlm, prompt, canvas)
+        kind, usage = answer.value, answer.usage
+        request = replace(request, kind=takes(painter, kind.sure))
+    store = studio.store
+    pictures = ([(canvas, mask)] if canvas else []) + [(fitted_any(image), None) for image in wish.images]
+    units = tuple(
+        UnitImage(image=store.put_image(image), mask=store.put_image(area) if area else None)
+        for image, area in pictures
+    )
+    task = Task.EDIT if canvas else Task.PAINT
+    brief = brief.model_copy(update={"task": task, "units": (ConditionUnit(text=prompt, images=units),)})
+    root = Step(kind=StepKind.BRIEF, brief=brief, text=prompt, outputs=(units[0].image,) if canvas else (),
+                settings={**_names(studio), "once": True})  # fmt: skip
+    made = studio._new(root, id)
+    state = studio.state(made.id)
+    if state["phase"] == "finished":  # a policy refused it
+        return made
+    context = Context(store, painter, Planner(studio.vlm), Critic(studio.vlm), studio.effort, studio.clock,
+                      tell=on_event or (lambda event: None))  # fmt: skip
+    runtime: Any = Runtime(context=context)
+    told = Plan(
+        elements=(Element(name="picture", role="background"),),
+        steps=(PlanStep(instruction=prompt[:500], adds=(0,)),),
+    )
+    asked = context.planner.ref if usage else None
+    step = Step(
+        kind=StepKind.PLAN, parent=state["head"], plan=told, text=_said(kind), model=asked,
+        settings={"edit": kind.edit.value if kind.edit else "general", "confidence": kind.confidence},
+    )  # fmt: skip
+    state = {**state, **nodes._record(state, runtime, step, studio.clock(), usage)}  # type: ignore[typeddict-item]
+    inputs: tuple[Frame, ...] = tuple(unit.image for unit in units)
+    settings: dict[str, str | int | float | bool] = {"plan_step": 0}
+    if request.visual is not None:
+        shown = store.put_image(fitted_any(request.visual))
+        inputs, settings = (*inputs, shown), {**settings, "visual": shown.hash}
+    step = Step(kind=StepKind.DRAFT, parent=state["head"], inputs=inputs, text=prompt[:500], settings=settings)
+    anywhere = mask is None or (kind.edit is not None and everywhere(kind.edit))
+    area = units[0].mask if canvas else None
+    state = {**state, **nodes._paint(state, runtime, step, request, anywhere, area)}  # type: ignore[typeddict-item]
+    nodes.finish(state, runtime)
+    return studio.open(made.id)
+
+
+def outpainted(picture: Image, left: int = 0, top: int = 0, right: int = 0, bottom: int = 0) -> tuple[Image, Image]:
+    """A picture on a larger canvas, and the mask of what is to be painted around it; sides in percent of its own.
+
+    Raises:
+        InputError: a side is negative or more than doubles the picture, or none is given.
+    """
+    from PIL import Image
+
+    from brushloop.painter.grids import flat
+
+    sides = (left, top, right, bottom)
+    if min(sides) < 0 or max(sides) > 100 or not any(sides):
+        raise InputError(f"sides of {' '.join(map(str, sides))} percent: give 0 to 100 for each, and one above 0")
+    inner = flat(picture)
+    x, y = round(inner.width * left / 100), round(inner.height * top / 100)
+    size = inner.width + x + round(inner.width * right / 100), inner.height + y + round(inner.height * bottom / 100)
+    canvas, mask = Image.new("RGB", size, (128, 128, 128)), Image.new("L", size, 255)
+    canvas.paste(inner, (x, y))
+    mask.paste(0, (x, y, x + inner.width, y + inner.height))
+    return canvas, mask
+
+
+def fitted_any(picture: Image) -> Image:
+    """A picture of any mode and size as it is stored: upright, RGB, on white."""
+    from brushloop.painter.grids import flat
+
+    return flat(picture)
+
+
+def _possible(painter: Painter, request: PaintRequest) -> None:
+    """Refuse what the painter cannot do, before anything is recorded."""
+    if isinstance(painter, Able):
+        painter.check(request)
+    elif request.images or request.visual is not None:
+        raise InputError(
+            f"{painter.ref.id} reads no further pictures: name a painter with an editor (embedded?editor=FILE), or a "
+            "big base (flux:<folder>)"
+        )
+    known = getattr(painter, "edits", None)
+    if request.kind and known is not None and request.kind not in known:
+        names = ", ".join(sorted(kind.value for kind in known))
+        raise InputError(f"{painter.ref.id} does no edit of the kind {request.kind.value}: it knows {names}")
+    if request.kind and DEFINITIONS[request.kind].visual and request.visual is None and not request.images:
+        raise InputError(f"an edit of the kind {request.kind.value} follows a picture: give one (--visual or --derive)")
+
+
+def _size(painter: Painter, picture: Image) -> tuple[int, int]:
+    """The picture's own size if the painter paints it, rounded; else the painter's."""
+    own = max(UNIT, round(picture.width / UNIT) * UNIT), max(UNIT, round(picture.height / UNIT) * UNIT)
+    try:
+        painter.check_size(own)
+    except SizeError:
+        return painter.size
+    return own
+
+
+def _said(kind: Kind) -> str:
+    if kind.edit is None:
+        return "an edit of no certain kind: the general path"
+    return f"an edit of the kind {kind.edit.value} ({kind.confidence:.2f}): {DEFINITIONS[kind.edit].about}"
+
+
+def _names(studio: Studio) -> dict[str, str | int | float | bool]:
+    return dict(studio._brief_step(brief_from("names")).settings)
