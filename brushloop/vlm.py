@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from brushloop.canvas import ModelRef
 from brushloop.errors import BackendError, ReplyError
+from brushloop.telemetry import operation
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -111,12 +112,12 @@ def ask(vlm: VLM, question: Question, noun: type[N]) -> Answer[N]:
     Raises:
         ReplyError: the second reply does not fit either; the message names the first field at fault.
     """
-    first = vlm.ask(question)
+    first = _asked(vlm, question)
     try:
         return Answer(_read(first, noun), (first,))
     except _Misfit as misfit:
         text = f"{question.text}\nYour last reply did not fit the schema ({misfit}). Answer again, JSON only."
-    second = vlm.ask(replace(question, text=text, seed=question.seed + 1))
+    second = _asked(vlm, replace(question, text=text, seed=question.seed + 1))
     try:
         return Answer(_read(second, noun), (first, second))
     except _Misfit as misfit:
@@ -124,6 +125,20 @@ def ask(vlm: VLM, question: Question, noun: type[N]) -> Answer[N]:
             f"{vlm.ref.id} answered twice with something that is not a {noun.__name__}: {misfit}; "
             "try another model or seed"
         ) from misfit
+
+
+def _asked(vlm: VLM, question: Question) -> Reply:
+    with operation("chat", vlm.ref.id, request__model=vlm.ref.id, output__type="json") as told:
+        told.tell(request__max_tokens=question.max_tokens, request__seed=question.seed)
+        told.tell(request__temperature=question.temperature)
+        told.words("system_instructions", "system", question.instructions)
+        told.words("input.messages", "user", question.text)
+        reply = vlm.ask(question)
+        told.tell(usage__input_tokens=reply.tokens_in, usage__output_tokens=reply.tokens_out)
+        told.tell(usage__cache_read__input_tokens=reply.tokens_cached)
+        told.tell(response__finish_reasons=["content_filter" if reply.refusal else "length" if reply.cut else "stop"])
+        told.words("output.messages", "assistant", reply.text)
+    return reply
 
 
 class _Misfit(Exception):

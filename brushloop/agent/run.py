@@ -17,6 +17,7 @@ from brushloop.agent.events import OnEvent, PausedEvent
 from brushloop.agent.graph import LAST_NODE, NODES
 from brushloop.agent.state import State
 from brushloop.errors import InputError, Interrupted
+from brushloop.telemetry import operation
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
@@ -103,7 +104,11 @@ def run(
     node is kept; one who answers a pause has just waited there.
     """
     config: RunnableConfig = {"configurable": {"thread_id": state["id"]}, "recursion_limit": MAX_NODES}
-    with errors_told(context.store.url):
+    with (
+        operation("invoke_agent", "brushloop", agent__name="brushloop", conversation__id=state["id"]) as told,
+        errors_told(context.store.url),
+    ):
+        told.words("input.messages", "user", state["brief"].prompt)
         waiting = _enter(graph, config, state)
         wished = interrupt or (lambda: False)
         while waiting and not (afresh and (waiting in pause.before or wished())):
