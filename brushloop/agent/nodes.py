@@ -24,7 +24,8 @@ from brushloop.agent.review import Refused, redacted, reviewed, reviewed_picture
 from brushloop.agent.routing import accepted, moves_on, stop_reason
 from brushloop.agent.state import State, advance, shown
 from brushloop.canvas import Frame, Step, StepKind, StopReason
-from brushloop.painter.base import PaintRequest, noted, takes
+from brushloop.painter.base import OnDenoise, Painter, PaintRequest, noted, takes
+from brushloop.telemetry import operation
 from brushloop.vlm import Answer, N
 
 if TYPE_CHECKING:
@@ -187,7 +188,7 @@ def _paint(
     if context.cancelled():
         return {"stop": StopReason.CANCELLED}
     try:
-        picture = context.painter.paint(request, on_denoise)
+        picture = _painted(context.painter, request, on_denoise)
     except _Cancelled:
         return {"stop": StopReason.CANCELLED}
     settings = {
@@ -214,6 +215,14 @@ def _paint(
     made = {"outputs": (context.store.put_image(picture),), "seed": request.seed, "settings": settings}
     step = redacted(step.model_copy(update={**made, "model": context.painter.ref}), reasons)
     return _record(state, runtime, step, start)
+
+
+def _painted(painter: Painter, request: PaintRequest, on_denoise: OnDenoise) -> Image:
+    own = {"denoising_steps": request.denoising_steps, "width": request.size[0], "height": request.size[1]}
+    with operation("generate_content", painter.ref.id, own, request__model=painter.ref.id) as told:
+        told.tell(output__type="image", request__seed=request.seed)
+        told.words("input.messages", "user", request.prompt)
+        return painter.paint(request, on_denoise)
 
 
 def _asked(runtime: Runtime[Context], ask: Callable[[], Answer[N]]) -> Answer[N]:
