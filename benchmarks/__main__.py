@@ -127,14 +127,36 @@ def painted(number: int = 200) -> Figures:
     return states(Critic(open_vlm("embedded")), Store(OUT / "scenes.store"), Judge(), 3 * number)
 
 
+def calibration(number: int = 200) -> Figures:
+    """How far the critic's scores can be believed, on rendered held-out states."""
+    from benchmarks.calibration import measure
+    from brushloop.critic.critic import Critic
+    from brushloop.vlm import open_vlm
+
+    return measure(Critic(open_vlm("embedded")), 2 * number)
+
+
+def effort(number: int = 200) -> Figures:
+    """Easy and hard prompts at each effort."""
+    from benchmarks.effort import measure
+
+    return measure(max(6, number // 8))
+
+
 PARTS: dict[str, Callable[..., Figures]] = {
     "start": start, "loop": loop, "demo": demo, "sizes": sizes, "judge": judge, "critic": critic, "scenes": scenes,
-    "painted": painted,
+    "painted": painted, "calibration": calibration, "effort": effort,
 }  # fmt: skip
+
+
+SAMPLED = ("critic", "scenes", "painted", "calibration", "effort")
+"""Parts whose size `--number` sets."""
 
 
 def page(figures: dict[str, Figures], when: str) -> str:
     """The Markdown of docs/bench.md."""
+    from benchmarks.calibration import table as reliability
+    from benchmarks.effort import table as spent
 
     def faults(part: str, *names: str) -> str:
         return " | ".join(f"{figures[part][name]:.3f}" for name in names)
@@ -145,6 +167,8 @@ def page(figures: dict[str, Figures], when: str) -> str:
     cost = f"{around['cpu'] - around['pictures']:.2f} ms; with pixels {around['cpu']:.2f}, wall {around['wall']:.2f}"
     torch = "with" if begin["torch"] else "no"
     seen, told = figures["judge"], figures["scenes"]
+    sure, levels = figures["calibration"], figures["effort"]["normal"]
+    share = levels["easy"]["steps"] / levels["hard"]["steps"]
     stops = ", ".join(f"{reason} {count}" for reason, count in sorted(told["stops"].items()))
     return f"""# Figures
 
@@ -190,6 +214,18 @@ ones, at most 0.03 of "not yet" called wrong. (`critic`, `painted`)
 
 Painted states are the drafts and refinements of the scene benchmark, labelled by the judge, each as far as it was
 painted and one plan step ahead: there something is really missing, which the painter hardly ever leaves out.
+
+How far its scores can be believed, on {sure["number"]} elements of rendered held-out states: expected calibration
+error **{sure["error"]:.3f}**, Brier score {sure["brier"]:.3f}. The judge, asked for a second opinion, disagrees with
+the critic on {sure["disputed"]:.3f} of them, and is right in {sure["second right"]:.2f} of those. (`calibration`)
+
+{reliability(sure)}
+
+## Effort
+Held-out prompts, as many easy ones (one object) as hard ones (two with a number, a place or two colours). Bar: easy
+prompts take at most 0.40 of the denoising steps of hard ones; measured at normal effort: **{share:.2f}**. (`effort`)
+
+{spent(figures["effort"])}
 """
 
 
@@ -207,7 +243,7 @@ def main() -> None:
             figures[name] = json.loads(kept.read_text())
             continue
         print(f"measuring {name} …", file=sys.stderr, flush=True)
-        figures[name] = measure(given.number) if name in ("critic", "scenes", "painted") else measure()
+        figures[name] = measure(given.number) if name in SAMPLED else measure()
         kept.write_text(json.dumps(figures[name], indent=1))
     PAGE.write_text(page(figures, datetime.date.today().isoformat()))
     print(PAGE.read_text())

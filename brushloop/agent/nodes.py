@@ -141,6 +141,9 @@ def reflect(state: State, runtime: Runtime[Context]) -> Update:
         model=context.critic.ref,
         settings={"plan_step": state["at"]},
     )
+    if context.second and (other := "; ".join(context.second(plan, state["at"], picture, answer.value))):
+        told = {"text": f"{step.text} (second opinion: {other})", "settings": {**step.settings, "second_opinion": other}}
+        step = step.model_copy(update=told)
     return _record(state, runtime, step, start, answer.usage)
 
 

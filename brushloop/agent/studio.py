@@ -20,7 +20,7 @@ from brushloop.agent import chat
 from brushloop.agent.beside import heard
 from brushloop.agent.briefs import brief_from
 from brushloop.agent.checkpoints import open_checkpoints
-from brushloop.agent.context import Context
+from brushloop.agent.context import Context, Second
 from brushloop.agent.effort import Bounded, Effort
 from brushloop.agent.events import DoneEvent, Event, OnEvent
 from brushloop.agent.given import masked
@@ -57,6 +57,7 @@ class Studio(Intake):
         checkpointer: LangGraph's memory; by default the Postgres that `BRUSHLOOP_CHECKPOINTS` names, else a
             SQLite file in `home`.
         clock: seconds, for the budget and for measurements.
+        second: a second opinion on each critique (`brushloop.supervision.second`); disagreements are recorded.
         policy: content review; by default the rules that `BRUSHLOOP_REVIEW` names, if any.
 
     Models are loaded when they are first needed. The methods that paint take `Options`. They raise
@@ -75,10 +76,11 @@ class Studio(Intake):
         checkpointer: BaseCheckpointSaver[str] | None = None,
         clock: Callable[[], float] = time.monotonic,
         policy: Policy | None = None,
+        second: Second | None = None,
     ) -> None:
         super().__init__(painter, vlm, home, policy, effort)
         self._checkpointer, self._loading, self._painting = checkpointer, threading.RLock(), threading.Lock()
-        self.clock = clock
+        self.clock, self.second = clock, second
 
     @property
     def painter(self) -> Painter:
@@ -288,7 +290,7 @@ class Studio(Intake):
             if state["phase"] != "finished":
                 painter = masked(in_turn(self.painter, self._painting), state["brief"], self.store)
                 makers = painter, Planner(self._bounded), Critic(self._bounded)
-                context = Context(self.store, *makers, self.effort, self.clock, policy=self.policy)
+                context = Context(self.store, *makers, self.effort, self.clock, policy=self.policy, second=self.second)
                 carry_out(self.graph, state, context, options, afresh)
         creation = self.open(id)
         if on_event := options.get("on_event"):

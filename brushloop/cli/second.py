@@ -1,0 +1,57 @@
+"""The command `brushloop second`: what others than the critic see in a creation, and where they disagree."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from brushloop.agent.console import clean, result
+from brushloop.agent.looking import Json, Last, Name
+
+if TYPE_CHECKING:
+    from brushloop.creation import Creation
+    from brushloop.supervision.second import SecondOpinion
+
+
+def second(
+    name: Name = None,
+    judge: Annotated[bool, typer.Option(help="Ask the detector of the small world.")] = True,
+    text: Annotated[bool, typer.Option(help="Read text, too (needs the extra ocr).")] = False,
+    last: Last = False,
+    as_json: Json = False,
+) -> None:
+    """Ask for a second opinion on every reflection of a creation, and show disagreements. Nothing is changed."""
+    from brushloop.agent.names import creation_of
+    from brushloop.store import Store
+    from brushloop.supervision.judge import Judge
+    from brushloop.supervision.second import SecondOpinion, reader
+
+    creation = creation_of(Store(), name, last)
+    asked = SecondOpinion(Judge() if judge else None, reader() if text else None)
+    rows = _rows(creation, asked)
+    lines = [f"{row['step']:3} {clean(said)}" for row in rows for said in row["disagreements"]]
+    number = sum(len(row["disagreements"]) for row in rows)
+    ending = f"{creation.id}: {number} disagreement{'s' * (number != 1)} in {len(rows)} reflections"
+    result({"id": creation.id, "head": creation.head, "reflections": rows}, [*lines, ending], as_json)
+
+
+def _rows(creation: Creation, asked: SecondOpinion) -> list[dict[str, Any]]:
+    from brushloop.canvas import StepKind
+
+    rows, plan = [], None
+    for number, (digest, step) in enumerate(zip(creation.hashes, creation.steps, strict=True)):
+        plan = step.plan or plan
+        if step.kind is not StepKind.REFLECT or step.critique is None or plan is None:
+            continue
+        picture, at = creation.store.get_image(step.inputs[0]), int(step.settings.get("plan_step", len(plan.steps) - 1))
+        found = asked.disagreements(plan, at, picture, step.critique)
+        rows.append(
+            {
+                "step": number,
+                "hash": digest,
+                "disagreements": [one.said() for one in found],
+                "opinions": [one.opinion.model_dump(mode="json") for one in found],
+            }
+        )
+    return rows
