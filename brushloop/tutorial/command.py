@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from brushloop.creation import Creation
     from brushloop.tutorial.book import Book
     from brushloop.tutorial.checker import Flag
+    from brushloop.tutorial.provenance import Credentials
 
 Redact = Annotated[
     bool, typer.Option("--redact", help="Without prompts, words of models, names, paths and metadata of pictures.")
@@ -37,6 +38,10 @@ def export(
     critic: Annotated[
         str | None, typer.Option("--critic", help="Let this model (embedded, ...) hold pictures against the plan.")
     ] = None,
+    c2pa: Annotated[
+        Path | None, typer.Option("--c2pa", help="Sign content credentials into it: your chain of certificates, PEM.")
+    ] = None,
+    c2pa_key: Annotated[Path | None, typer.Option("--c2pa-key", help="Private key of the first of them, PEM.")] = None,
     last: Last = False,
     as_json: Json = False,
 ) -> None:
@@ -51,6 +56,7 @@ def export(
 
     target = file or Path(name)
     exporter = exporter_for(target, format)
+    signer = _signer(c2pa, c2pa_key, exporter.media)
     creation = creation_of(Store(), None if file is None else name, last)
     flags: list[Flag] = []
     if exporter.name == "png" and not redact:
@@ -60,6 +66,8 @@ def export(
     else:
         book, flags = _book(creation, _stem(target, exporter.suffix), redact, vlm, critic)
         write(book, exporter, target)
+    if signer:
+        _sign(creation, target, exporter.media, redact, signer)
     value: dict[str, Any] = {"id": creation.id, "head": creation.head, "file": str(target)}
     if exporter.name != "png":
         value |= {"format": exporter.name, "flags": [flag.model_dump() for flag in flags]}
@@ -136,6 +144,35 @@ def _book(creation: Creation, name: str, redact: bool, vlm: str | None, critic: 
 
         witness = critic_witness(Critic(open_vlm(critic)), creation.brief, creation.plan)
     return book, check(book, witness)
+
+
+def _signer(chain: Path | None, key: Path | None, media: str) -> Credentials | None:
+    """What to sign with, if that is asked for; what cannot be signed is told before anything is written."""
+    if chain is None and key is None:
+        return None
+    if chain is None or key is None:
+        raise InputError("content credentials need --c2pa CHAIN.pem and --c2pa-key KEY.pem: give both")
+    from brushloop.tutorial.provenance import check_signable, credentials
+
+    check_signable(media)
+    return credentials(chain, key)
+
+
+def _sign(creation: Creation, path: Path, media: str, redact: bool, by: Credentials) -> None:
+    """Put content credentials into a file that was written."""
+    from brushloop.canvas import Task
+    from brushloop.files import write_atomically
+    from brushloop.tutorial.making import book_of
+    from brushloop.tutorial.provenance import manifest, signed
+
+    book = book_of(creation, path.stem)
+    guide = _redacted(book, path.stem).guide if redact else book.guide
+    claims = manifest(guide, given=creation.brief.task is Task.EDIT)
+    try:
+        write_atomically(str(path), signed(path.read_bytes(), media, claims, by))
+    except InputError:
+        path.unlink()  # a file without them would pass for one that has them
+        raise
 
 
 def _redacted(book: Book, name: str) -> Book:
