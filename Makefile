@@ -12,7 +12,7 @@ CONSTRAINT = $(if $(shell nvidia-smi -L 2>/dev/null),,-c constraints-cpu.txt)
 # pip's notices are for people at a terminal, not for logs.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: install demo test test-api test-export test-page test-vllm page check bench bench-gpu clean help
+.PHONY: install demo test test-api test-export test-page test-scale test-trust test-vllm page check bench bench-gpu lock audit sbom clean help
 
 help:
 	@echo "make install  set up $(VENV)"
@@ -24,6 +24,7 @@ help:
 	@echo "make test-page  paint, pause, correct, fork and export by clicking in a headless Chromium"
 	@echo "make page     build the studio page from studio/ (needs node); what is built is committed"
 	@echo "make test-trust  the long forms: kills, damage, hostile input, a browser"
+	@echo "make test-scale  a real PostgreSQL, an S3 server and a Ray cluster of two nodes, one of them killed"
 	@echo "make check    lint, format, types and the import contract"
 	@echo "make bench    measure; writes docs/bench.md"
 	@echo "make bench-gpu  FLUX.1 and an 8B language model of random weights on a GPU; writes docs/engine.md"
@@ -83,6 +84,13 @@ test-page: $(VENV)/.installed-browser
 
 page:
 	cd studio && npm ci && npm run build
+
+$(VENV)/.installed-scale: $(VENV)/.installed-dev
+	$(BIN)/python -m pip install --quiet $(CONSTRAINT) -e '.[scale]'
+	touch $@
+
+test-scale: $(VENV)/.installed-scale
+	$(BIN)/python -m pytest -q -m scale --timeout 1200 --durations 0 tests/test_scale_stores.py tests/test_scale_ray.py
 
 test-trust: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -q -m trust --timeout 3600 --durations 0

@@ -1,5 +1,7 @@
 """LangGraph's own memory of a run, in SQLite. It may be lost: the step chain is enough to go on.
 
+Where several machines share it, it is in Postgres: see `brushloop.agent.postgres`.
+
 Only the nouns named here are ever built from a checkpoint, each by its own validation. A payload that asks for
 anything else, in whatever way LangGraph knows, is refused as a whole, and the run goes on from its steps.
 """
@@ -27,7 +29,7 @@ from brushloop.errors import StoreError, UnwritableError
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
-    from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMetadata
+    from langgraph.checkpoint.base import BaseCheckpointSaver, ChannelVersions, Checkpoint, CheckpointMetadata
 
 _NOUNS = (
     canvas.Brief, canvas.Budget, canvas.ConditionUnit, canvas.UnitImage, canvas.Frame, canvas.Task,
@@ -124,6 +126,20 @@ class Saver(SqliteSaver):
             if self.log is not None and self.log.stat().st_size > LONGEST_LOG:
                 with self.lock:
                     self.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+def open_checkpoints(home: str) -> BaseCheckpointSaver[str]:
+    """The checkpoints of a store: in the Postgres that `BRUSHLOOP_CHECKPOINTS` names, else in a SQLite file.
+
+    Raises:
+        BackendError: the variable is no Postgres URL, or the package for it is not installed.
+        StoreError: the file or the database cannot be used.
+    """
+    from brushloop.agent import postgres
+
+    if url := postgres.url_of_environment():
+        return postgres.open_saver(url)
+    return open_saver(checkpoint_path(home))
 
 
 def open_saver(path: Path) -> SqliteSaver:

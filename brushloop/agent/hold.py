@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from brushloop.agent import postgres
 from brushloop.agent.checkpoints import checkpoint_path
 from brushloop.errors import ConflictError, UnwritableError
 from brushloop.store import Store
@@ -16,6 +17,8 @@ GRACE = 2.0
 @contextmanager
 def hold(store: Store, id: str, head: str | None = None) -> Iterator[None]:
     """Hold a creation against every other thread and process of this machine; a killed process lets go.
+
+    Where checkpoints are in a Postgres, against all who use it, on whatever machine.
 
     Args:
         store: where it is kept. One in memory is seen by this process alone and needs no lock.
@@ -30,6 +33,13 @@ def hold(store: Store, id: str, head: str | None = None) -> Iterator[None]:
         _unmoved(store, id, head)
         yield
         return
+    if url := postgres.url_of_environment():
+        with postgres.held(url, id, GRACE) as got:
+            if not got:
+                raise _held(id)
+            _unmoved(store, id, head)
+            yield
+        return
     from filelock import FileLock, Timeout
 
     path = checkpoint_path(store.url).parent / "locks" / f"{id}.run"
@@ -38,9 +48,7 @@ def hold(store: Store, id: str, head: str | None = None) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock.acquire()
     except Timeout:
-        raise ConflictError(
-            f"somebody else works on creation {id} at this moment: wait until that is done, or fork it"
-        ) from None
+        raise _held(id) from None
     except OSError as error:
         raise UnwritableError(f"cannot lock {path} ({error.strerror}): check the disk and its permissions") from error
     try:
@@ -48,6 +56,10 @@ def hold(store: Store, id: str, head: str | None = None) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _held(id: str) -> ConflictError:
+    return ConflictError(f"somebody else works on creation {id} at this moment: wait until that is done, or fork it")
 
 
 def _unmoved(store: Store, id: str, head: str | None) -> None:

@@ -61,8 +61,11 @@ def repair(name: Name = None, last: Last = False, as_json: Json = False) -> None
 
 def forget(store: Store) -> int:
     """Drop LangGraph's memory of creations that are finished or gone; return how many there were."""
+    from brushloop.agent import postgres
     from brushloop.agent.checkpoints import checkpoint_path, errors_told, open_saver
 
+    if url := postgres.url_of_environment():  # other stores may share it: theirs are left alone
+        return postgres.forget(url, [head.id for head in store.heads() if store.get_step(head.head).kind == "finish"])
     path = checkpoint_path(store.url)
     if not path.is_file():
         return 0

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from langgraph.errors import InvalidUpdateError
 
+from brushloop.agent import postgres
 from brushloop.agent.beside import beside
 from brushloop.agent.checkpoints import errors_told
 from brushloop.agent.context import Context
@@ -107,6 +108,7 @@ def run(
     with (
         operation("invoke_agent", "brushloop", agent__name="brushloop", conversation__id=state["id"]) as told,
         errors_told(context.store.url),
+        postgres.errors_told(postgres.url_of_environment()),
     ):
         told.words("input.messages", "user", state["brief"].prompt)
         waiting = _enter(graph, config, state)

@@ -12,6 +12,7 @@ import typer
 
 from brushloop.agent import cli as agent
 from brushloop.cli import crafting, data, evaluate
+from brushloop.scale.command import batch
 from brushloop.serve.command import mcp, serve
 from brushloop.tutorial.command import export, gallery, push
 
@@ -23,6 +24,7 @@ app.add_typer(data.app, name="data")
 app.command("process")(crafting.process)
 app.command("recraft")(crafting.recraft)
 app.add_typer(crafting.adapters, name="adapters")
+app.command("batch")(batch)
 app.command("serve")(serve)
 app.command("mcp")(mcp)
 app.command("export")(export)  # takes the place of the agent's, which writes PNG alone
