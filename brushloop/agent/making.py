@@ -89,7 +89,7 @@ def paint(
         return
     with progress(Left(studio.store, forecast).after) as tell:
         made = studio.paint(prompt, seed, shape, limits, id=id, on_event=tell, pause=pause or ())
-    _made(made, out, as_json)
+    made_known(made, out, as_json)
 
 
 def edit(
@@ -110,21 +110,41 @@ def edit(
     effort: Effort = None,
     id: Annotated[str | None, typer.Option(help="Name of the creation; by default date and time.")] = None,
     pause: Pause = None,
+    once: Annotated[bool, typer.Option("--once", help="One edit, as told: no plan of elements, no critic.")] = False,
+    kind: Annotated[str | None, typer.Option(help="Kind of edit (--once); by default the model tells.")] = None,
+    visual: Annotated[Path | None, typer.Option(help="What the edit follows: a sketch, depths (--once).")] = None,
+    derive: Annotated[str | None, typer.Option(help="Derive that picture from the given one, as in derive.")] = None,
+    image: Annotated[list[Path] | None, typer.Option("--image", help="{image1}, {image2} … (--once).")] = None,
+    strength: Annotated[float, typer.Option(min=0.01, max=1.0, help="1 paints from pure noise (--once).")] = 1.0,
+    steps: Annotated[int | None, typer.Option(min=1, max=200, help="Denoising steps (--once).")] = None,
     out: Out = None,
     as_json: Json = False,
 ) -> None:
     """Work on a picture, scaled to fit the painter's size, until what the instruction says is seen in it."""
     from brushloop.agent.expect import Left
-    from brushloop.agent.names import budget_from, png_to
+    from brushloop.agent.names import budget_from, kind_from, png_to
     from brushloop.pictures import open_picture
 
     png_to(out)
     limits = budget_from(budget, rounds=rounds, seconds=seconds, tokens=tokens, pixels=pixels)
     given, area = open_picture(picture), open_picture(mask) if mask else None
+    wish = dict(kind=kind_from(kind), visual=visual, derive=derive, image=image, steps=steps)
+    if not once and any(each is not None for each in wish.values()):
+        raise InputError("--kind, --visual, --derive, --image and --steps are for one edit as told: add --once")
     studio = studio_for(painter, vlm, review=review, effort=effort)
+    if once:
+        from brushloop.agent.once import Wish, followed
+        from brushloop.agent.once import once as paint_once
+
+        seen = followed(given, open_picture(visual) if visual else None, derive)
+        more = tuple(open_picture(path) for path in image or ())
+        asked = Wish(given, area, more, kind_from(kind), seen, strength=strength, steps=steps)
+        with progress() as tell:
+            made_known(paint_once(studio, instruction, asked, seed, id=id, on_event=tell), out, as_json)
+        return
     with progress(Left(studio.store).after) as tell:
         made = studio.edit(given, instruction, area, seed, limits, id=id, on_event=tell, pause=pause or ())
-    _made(made, out, as_json)
+    made_known(made, out, as_json)
 
 
 def resume(
@@ -156,7 +176,7 @@ def resume(
             made = studio.resume(old.id, on_event=tell, pause=pause or ())
         else:
             made = studio.answer(old.id, word, area, on_event=tell, pause=pause or ())
-    _made(made, out, as_json)
+    made_known(made, out, as_json)
 
 
 def fork(
@@ -193,7 +213,7 @@ def fork(
     studio = studio_for(painter, vlm, old, review, effort)
     with progress(Left(studio.store).after) as tell:
         made = studio.fork(digest, prompt, seed, word, limits, mask=area, id=id, on_event=tell, pause=pause or ())
-    _made(made, out, as_json)
+    made_known(made, out, as_json)
 
 
 def studio_for(
@@ -213,7 +233,7 @@ def studio_for(
     return Studio(painter or usual[0], vlm or usual[1], policy=Rules.read(review) if review else None, effort=effort)
 
 
-def _made(creation: Creation, out: Path | None, as_json: bool) -> None:
+def made_known(creation: Creation, out: Path | None, as_json: bool) -> None:
     """Export if asked to, and print what was made."""
     value: dict[str, Any] = creation.summary()
     if out and creation.frame:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from brushloop.canvas import Correction, Critique, Plan
+from brushloop.canvas import Correction, Critique, EditType, Plan
 from brushloop.creation import Creation, Recipe, read_recipe
 from brushloop.errors import InputError, MissingObjectError, SizeError, UnknownCreationError
 from brushloop.pictures import open_picture
@@ -20,6 +20,18 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from brushloop.agent.human import Edit
+
+
+def kind_from(text: str | None) -> EditType | None:
+    """A kind of edit by its name; None for none.
+
+    Raises:
+        InputError: there is no such kind.
+    """
+    try:
+        return None if text is None else EditType(text.strip().lower().replace("-", "_").replace(" ", "_"))
+    except ValueError:
+        raise InputError(f"no kind of edit {text!r}: use {', '.join(kind.value for kind in EditType)}") from None
 
 
 def is_picture(name: str) -> bool:

@@ -17,6 +17,7 @@ from brushloop.agent.briefs import brief_from
 from brushloop.agent.context import Context
 from brushloop.agent.events import OnEvent
 from brushloop.agent.given import fitted, fitted_mask
+from brushloop.agent.human import around
 from brushloop.canvas import (
     ConditionUnit,
     EditType,
@@ -89,13 +90,16 @@ def once(
     mask = fitted_mask(wish.mask, wish.canvas, size) if wish.mask and wish.canvas else None
     if wish.mask and not wish.canvas:
         raise InputError("a mask was given without a picture: give the picture that is edited")
+    regions = (around(mask),) if mask and not isinstance(painter, Able) else ()  # for one that reads no masks
     request = PaintRequest(
-        prompt, nodes.seed_for(seed, "draft/0/0"), size, canvas, (), wish.strength,
+        prompt, nodes.seed_for(seed, "draft/0/0"), size, canvas, regions, wish.strength,
         wish.steps or studio.effort.refine_steps, studio.effort.guidance, mask,
         tuple(Picture(image) for image in wish.images), wish.kind, wish.visual,
     )  # fmt: skip
     kind, usage = Kind(edit=wish.kind, confidence=1.0), {}
     _possible(painter, request)
+    if not isinstance(painter, Able):  # one that knows the model's own world, and nothing else
+        Planner(studio.vlm).check(prompt)
     if canvas is not None and wish.kind is None:
         answer = kind_of(studio.vlm, prompt, canvas)
         kind, usage = answer.value, answer.usage
@@ -162,6 +166,21 @@ def outpainted(picture: Image, left: int = 0, top: int = 0, right: int = 0, bott
     return canvas, mask
 
 
+def followed(picture: Image, visual: Image | None, kind: str | None) -> Image | None:
+    """The visual input of an edit: as given, or derived from the picture that is edited.
+
+    Raises:
+        InputError: both were given.
+    """
+    if kind is None:
+        return visual
+    if visual is not None:
+        raise InputError("--visual and --derive were both given: leave one out")
+    from brushloop.painter.visuals import derive
+
+    return derive(kind, picture)
+
+
 def fitted_any(picture: Image) -> Image:
     """A picture of any mode and size as it is stored: upright, RGB, on white."""
     from brushloop.painter.grids import flat
@@ -188,7 +207,7 @@ def _possible(painter: Painter, request: PaintRequest) -> None:
 
 def _size(painter: Painter, picture: Image) -> tuple[int, int]:
     """The picture's own size if the painter paints it, rounded; else the painter's."""
-    own = max(UNIT, round(picture.width / UNIT) * UNIT), max(UNIT, round(picture.height / UNIT) * UNIT)
+    own = max(2 * UNIT, round(picture.width / UNIT) * UNIT), max(2 * UNIT, round(picture.height / UNIT) * UNIT)
     try:
         painter.check_size(own)
     except SizeError:
@@ -204,3 +223,36 @@ def _said(kind: Kind) -> str:
 
 def _names(studio: Studio) -> dict[str, str | int | float | bool]:
     return dict(studio._brief_step(brief_from("names")).settings)
+
+
+def sort_of(painter: Painter, kind: EditType) -> EditType | None:
+    """A kind that a command stands for, where the painter has a path of its own for it."""
+    return kind if isinstance(painter, Able) and kind in getattr(painter, "edits", ()) else None
+
+
+def laid(background: Image, subject: Image, at: str) -> tuple[Image, Image]:
+    """A subject over a background in the box `at` (percent, its ratio kept), and the mask of where it may be painted.
+
+    Raises:
+        InputError: `at` is no box.
+    """
+    from PIL import Image
+
+    try:
+        left, top, right, bottom = (int(part) for part in at.split(","))
+    except ValueError:
+        raise InputError(f"cannot read the box {at!r}: write left,top,right,bottom in percent") from None
+    if not (0 <= left < right <= 100 and 0 <= top < bottom <= 100):
+        raise InputError(f"the box {at!r} is empty or beyond the picture: use 0 to 100, left before right")
+    canvas = fitted_any(background)
+    over = subject.convert("RGBA")
+    wide, high = (right - left) * canvas.width / 100, (bottom - top) * canvas.height / 100
+    scale = min(wide / over.width, high / over.height)
+    over = over.resize((max(1, round(over.width * scale)), max(1, round(over.height * scale))))
+    x = round(left * canvas.width / 100 + (wide - over.width) / 2)
+    y = round(top * canvas.height / 100 + (high - over.height) / 2)
+    canvas.paste(over, (x, y), over)
+    margin = max(2, round(max(canvas.size) * 0.05))
+    mask = Image.new("L", canvas.size, 0)
+    mask.paste(255, (max(0, x - margin), max(0, y - margin), x + over.width + margin, y + over.height + margin))
+    return canvas, mask

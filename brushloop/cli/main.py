@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import typer
 
 from brushloop.agent import cli as agent
-from brushloop.cli import crafting, data, evaluate
+from brushloop.cli import crafting, data, editing, evaluate
 from brushloop.scale.command import batch
 from brushloop.serve.command import mcp, serve
 from brushloop.tutorial.command import export, gallery, push
@@ -24,6 +24,10 @@ app.add_typer(data.app, name="data")
 app.command("process")(crafting.process)
 app.command("recraft")(crafting.recraft)
 app.add_typer(crafting.adapters, name="adapters")
+app.command("compose")(editing.compose)
+app.command("outpaint")(editing.outpaint)
+app.command("derive")(editing.derive)
+app.add_typer(editing.layers, name="layers")
 app.command("batch")(batch)
 app.command("serve")(serve)
 app.command("mcp")(mcp)
