@@ -25,6 +25,7 @@ from brushloop.agent.routing import accepted, moves_on, stop_reason
 from brushloop.agent.state import State, advance, shown
 from brushloop.canvas import Frame, Step, StepKind, StopReason
 from brushloop.painter.base import OnDenoise, Painter, PaintRequest, noted, takes
+from brushloop.planner.keep import reasons
 from brushloop.telemetry import operation
 from brushloop.vlm import Answer, N
 
@@ -51,13 +52,10 @@ def plan(state: State, runtime: Runtime[Context]) -> Update:
         return _refused(refused)
     except GivenUp:
         return {"stop": StopReason.CANCELLED}
-    step = Step(
-        kind=StepKind.PLAN,
-        parent=state["head"],
-        plan=answer.value,
-        text=words.of_plan(answer.value),
-        model=context.planner.ref,
-    )
+    text = words.of_plan(answer.value)
+    if old and best and (why := reasons(old, state["at"], best.critique, answer.value)):
+        text += f" (changes what was painted: {', '.join(why)})"
+    step = Step(kind=StepKind.PLAN, parent=state["head"], plan=answer.value, text=text, model=context.planner.ref)
     return _record(state, runtime, step, start, answer.usage)
 
 
@@ -142,7 +140,10 @@ def reflect(state: State, runtime: Runtime[Context]) -> Update:
         settings={"plan_step": state["at"]},
     )
     if context.second and (other := "; ".join(context.second(plan, state["at"], picture, answer.value))):
-        told = {"text": f"{step.text} (second opinion: {other})", "settings": {**step.settings, "second_opinion": other}}
+        told = {
+            "text": f"{step.text} (second opinion: {other})",
+            "settings": {**step.settings, "second_opinion": other},
+        }
         step = step.model_copy(update=told)
     return _record(state, runtime, step, start, answer.usage)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from brushloop.canvas import Brief, Critique, ModelRef, Plan, Task
 from brushloop.errors import OutsideWorldError
+from brushloop.planner.keep import background_first, kept
 from brushloop.planner.prompt import instructions, plan_schema, plan_text, replan_text
 from brushloop.vlm import VLM, Answer, Question, ask
 
@@ -47,16 +48,19 @@ class Planner:
     def replan(self, brief: Brief, plan: Plan, critique: Critique, step: int) -> Answer[Plan]:
         """Another plan after `plan`, painted as far as `step`, led to a picture with these faults.
 
+        It changes only what is not painted yet or was at fault (`brushloop.planner.keep`).
+
         Raises:
             ReplyError: the model answers with something that is not a plan.
         """
         due = set(plan.due(step))
         seen = critique.model_copy(update={"findings": tuple(f for f in critique.findings if f.element in due)})
-        return self._ask(replan_text(brief.prompt, plan, seen))
+        answer = self._ask(replan_text(brief.prompt, plan, seen))
+        return Answer(kept(plan, step, critique, answer.value), answer.replies)
 
     def _ask(self, text: str, conversation: str = "") -> Answer[Plan]:
         answer = ask(self.vlm, Question(text, plan_schema(), instructions=instructions(conversation)), Plan)
-        return Answer(whole(answer.value), answer.replies)
+        return Answer(background_first(whole(answer.value)), answer.replies)
 
 
 def whole(plan: Plan) -> Plan:
