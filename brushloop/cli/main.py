@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import typer
 
 from brushloop.agent import cli as agent
-from brushloop.cli import crafting, data, editing, evaluate
+from brushloop.cli import crafting, data, editing, evaluate, second
 from brushloop.scale.command import batch
 from brushloop.serve.command import mcp, serve
 from brushloop.tutorial.command import export, gallery, push
@@ -20,6 +20,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 app.callback(invoke_without_command=True)(agent.top)
 app.registered_commands += agent.app.registered_commands
 app.command("eval")(evaluate.evaluate)
+app.command("second")(second.second)
 app.add_typer(data.app, name="data")
 app.command("process")(crafting.process)
 app.command("recraft")(crafting.recraft)
