@@ -251,6 +251,29 @@ def test_the_critique_is_rewritten_and_the_rest_is_not_asked(home: Path, open_pa
         assert said["critique"]["findings"][1]["seen"] == "a dog" and steps[steps.index(said) + 1]["kind"] == "refine"
 
 
+def test_a_picture_of_ones_own_is_edited_within_a_mask(home: Path, open_page: Open, tmp_path: Path) -> None:
+    given = Image.effect_noise((40, 40), 60).convert("RGB")
+    given.save(tmp_path / "given.png")
+    (tmp_path / "none.png").write_text("no picture")
+    with running(create_app(toy_studio(home))) as url:
+        page = open_page(url)
+        page.get_by_label("Prompt").fill(PROMPT)
+        page.locator("summary", has_text="More").click()
+        page.get_by_label("A picture to work on").set_input_files(tmp_path / "none.png")
+        page.get_by_text("none.png is no picture").wait_for()
+        page.get_by_label("A picture to work on").set_input_files(tmp_path / "given.png")
+        for edge, percent in (("Left", 50), ("Top", 0), ("Right", 100), ("Bottom", 100)):
+            page.get_by_label(edge, exact=True).fill(str(percent))
+        accessible(page)
+        shot(page, "edit")
+        button(page, "Edit").click()
+        stands(page, "Finished")
+        made = Image.open(httpx.get(f"{url}/v1/creations/{id_in(page)}/image")).convert("RGB")
+        left, right = (0, 0, 20, 40), (20, 0, 40, 40)
+        assert made.crop(left).tobytes() == given.crop(left).tobytes(), "nothing changed outside of the mask"
+        assert made.crop(right).tobytes() != given.crop(right).tobytes()
+
+
 def test_a_step_is_seen_within_a_second_of_its_event(home: Path, open_page: Open) -> None:
     with running(create_app(toy_studio(home, slow=0.1))) as url:
         page = open_page(url)

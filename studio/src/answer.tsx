@@ -57,7 +57,7 @@ function Corrected({ picture, busy, send }: { picture: Picture; busy: boolean; s
   const submit = (event: Event) => {
     event.preventDefault();
     const correction: Correction = { edit, instruction, regions: mask.box ? [mask.box] : [] };
-    send(mask.url ? { correction, mask: mask.url } : { correction });
+    send(mask.url && !mask.box ? { correction, mask: mask.url } : { correction });
   };
   return (
     <form onSubmit={submit}>
@@ -68,7 +68,7 @@ function Corrected({ picture, busy, send }: { picture: Picture; busy: boolean; s
           <input type="text" dir="auto" required maxLength={500} value={instruction} placeholder="add a red kite" onInput={(event) => setInstruction(event.currentTarget.value)} />
         </label>
       </div>
-      {!mask.url && !mask.box && <p class="muted">With nothing brushed, all of the picture may change.</p>}
+      {!mask.url && <p class="muted">With nothing brushed, all of the picture may change.</p>}
       <button class="main" type="submit" disabled={busy}>Correct and go on</button>
     </form>
   );

@@ -97,7 +97,21 @@ export function listen(id: string, after: number, hear: (told: Told, number: num
 }
 
 /** The address of a picture at most so many pixels wide; a small one comes as it is. */
-export const small = ({ url, width: wide }: Picture, width: number) => (wide <= width ? url : `${url}?width=${width}&format=webp`);
+export const small = ({ url, width: wide }: Picture, width: number) => (wide <= width || url.startsWith("data:") ? url : `${url}?width=${width}&format=webp`);
+
+/** A picture from a file, its address a data URL.
+ *  @throws {Refusal} it is none. */
+export async function opened(file: File): Promise<Picture> {
+  const url = await dataUrl(file);
+  const image = new Image();
+  image.src = url;
+  try {
+    await image.decode();
+  } catch {
+    throw new Refusal(0, "file", `${file.name} is no picture that can be shown.`);
+  }
+  return { hash: url, width: image.naturalWidth, height: image.naturalHeight, url };
+}
 
 /** A file as a data URL. */
 export function dataUrl(file: File): Promise<string> {

@@ -3,13 +3,14 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { small, type Box, type Picture } from "./api";
 
+/** A mask as a data URL; and the box, if it was given as one. */
 export interface Mask { url: string | null; box: Box | null }
 
 const EDGES = ["Left", "Top", "Right", "Bottom"];
 const SIDE = 512;
 const PAINT = "#7a3cff"; // seen on light and dark pictures alike
 
-/** Lets a person brush; `tell` gets the mask (black, white where something may change) or the box. */
+/** Lets a person brush; `tell` gets the mask: black, and white where something may change. */
 export function Brush({ picture, tell }: { picture: Picture; tell: (mask: Mask) => void }) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const last = useRef<[number, number] | null>(null);
@@ -51,17 +52,7 @@ export function Brush({ picture, tell }: { picture: Picture; tell: (mask: Mask) 
   function end() {
     if (!last.current) return;
     last.current = null;
-    const flat = document.createElement("canvas");
-    [flat.width, flat.height] = [width, height];
-    const context = flat.getContext("2d")!;
-    context.drawImage(canvas.current!, 0, 0);
-    context.globalCompositeOperation = "source-in"; // white where something was brushed
-    context.fillStyle = "white";
-    context.fillRect(0, 0, width, height);
-    context.globalCompositeOperation = "destination-over"; // and black behind it
-    context.fillStyle = "black";
-    context.fillRect(0, 0, width, height);
-    tell({ url: flat.toDataURL("image/png"), box: null });
+    tell({ url: flat(canvas.current!, picture), box: null });
   }
 
   function edge(index: number, text: string) {
@@ -69,12 +60,11 @@ export function Brush({ picture, tell }: { picture: Picture; tell: (mask: Mask) 
     setBox(now);
     const context = pen();
     context.clearRect(0, 0, width, height);
-    const whole = now.every((value) => value !== null) ? (now as Box) : null;
-    if (whole) {
-      context.fillStyle = PAINT;
-      context.fillRect((whole[0] / 100) * width, (whole[1] / 100) * height, ((whole[2] - whole[0]) / 100) * width, ((whole[3] - whole[1]) / 100) * height);
-    }
-    tell({ url: null, box: whole });
+    if (now.some((value) => value === null)) return tell({ url: null, box: null });
+    const [left, top, right, bottom] = now as Box;
+    context.fillStyle = PAINT;
+    context.fillRect((left / 100) * width, (top / 100) * height, ((right - left) / 100) * width, ((bottom - top) / 100) * height);
+    tell({ url: flat(canvas.current!, picture), box: now as Box });
   }
 
   return (
@@ -98,4 +88,19 @@ export function Brush({ picture, tell }: { picture: Picture; tell: (mask: Mask) 
       </fieldset>
     </div>
   );
+}
+
+/** What was brushed as a mask of the picture's own size: white on black. */
+function flat(brushed: HTMLCanvasElement, { width, height }: Picture): string {
+  const made = document.createElement("canvas");
+  [made.width, made.height] = [width, height];
+  const context = made.getContext("2d")!;
+  context.drawImage(brushed, 0, 0, width, height);
+  context.globalCompositeOperation = "source-in"; // white where something was brushed
+  context.fillStyle = "white";
+  context.fillRect(0, 0, width, height);
+  context.globalCompositeOperation = "destination-over"; // and black behind it
+  context.fillStyle = "black";
+  context.fillRect(0, 0, width, height);
+  return made.toDataURL("image/png");
 }

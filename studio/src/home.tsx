@@ -1,7 +1,8 @@
 // The first view: ask for a picture, and all that were made.
 
 import { useEffect, useState } from "preact/hooks";
-import { call, dataUrl, small, type About, type Creation } from "./api";
+import { call, opened, small, type About, type Creation, type Picture } from "./api";
+import { Brush } from "./brush";
 import { Pauses, Refused, useWork } from "./parts";
 
 const EXAMPLES = ["a red mushroom, a cat and a rocket on a beach", "a red apple left of two cats on a beach"];
@@ -21,21 +22,23 @@ function Ask({ about }: { about: About | null }) {
   const [seed, setSeed] = useState("0");
   const [rounds, setRounds] = useState("");
   const [pause, setPause] = useState<string[]>([]);
-  const [picture, setPicture] = useState("");
+  const [picture, setPicture] = useState<Picture | null>(null);
+  const [mask, setMask] = useState<string | null>(null);
   const { busy, refused, work } = useWork();
   const submit = (event: Event) => {
     event.preventDefault();
     void work(async () => {
       const asked: Record<string, unknown> = { prompt, seed: Number(seed), pause };
       if (rounds) asked.budget = { rounds: Number(rounds) };
-      if (picture) asked.picture = picture;
+      if (picture) asked.picture = picture.url;
+      if (picture && mask) asked.mask = mask;
       location.hash = `#/${(await call<Creation>("/v1/creations", asked)).id}`;
     });
   };
   const file = (input: HTMLInputElement) => {
     const chosen = input.files?.[0];
-    if (!chosen) setPicture("");
-    else void work(async () => setPicture(await dataUrl(chosen)));
+    setPicture(null);
+    if (chosen) void work(async () => setPicture(await opened(chosen)));
   };
   return (
     <form class="ask" onSubmit={submit}>
@@ -55,6 +58,12 @@ function Ask({ about }: { about: About | null }) {
           <label>Pictures at most<input type="number" min="1" max="10000" value={rounds} placeholder="24" onInput={(event) => setRounds(event.currentTarget.value)} /></label>
           <label class="wide">A picture to work on<input type="file" accept="image/png,image/jpeg,image/webp" onChange={(event) => file(event.currentTarget)} /></label>
         </div>
+        {picture && (
+          <>
+            <p class="muted">With a mask, only what is brushed may change.</p>
+            <Brush key={picture.hash} picture={picture} tell={({ url }) => setMask(url)} />
+          </>
+        )}
       </details>
       <Refused why={refused} />
       <button type="submit" class="main" disabled={busy}>{picture ? "Edit" : "Paint"}</button>
