@@ -132,7 +132,7 @@ def test_text_that_is_not_due_is_not_missed() -> None:
 
 
 def test_the_reader_reads() -> None:
-    pytest.importorskip("rapidocr_onnxruntime", reason="the extra ocr is not installed")
+    pytest.importorskip("rapidocr_onnxruntime", reason="no extra ocr, or no libGL for it", exc_type=ImportError)
     picture = Image.new("RGB", (128, 64), "white")
     pen = ImageDraw.Draw(picture)
     pen.text((10, 20), "FRESH FISH", fill="black", font=ImageFont.load_default(20))
