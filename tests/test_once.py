@@ -86,6 +86,18 @@ def test_what_is_outside_of_the_mask_stays_exactly(painter: EditorPainter) -> No
     assert made.crop((0, 0, 32, 48)).tobytes() != CANVAS.crop((0, 0, 32, 48)).tobytes()
 
 
+def test_sixteen_bits_and_a_turned_camera_are_read_as_they_look(painter: EditorPainter) -> None:
+    deep = Image.new("I", (64, 48), 128 * 257).convert("I;16")
+    mask = Image.new("L", (64, 48), 0)
+    mask.paste(255, (0, 0, 8, 8))
+    made = once(studio(painter, says("remove")), "remove it", wish(canvas=deep, mask=mask)).image
+    assert made and made.getpixel((60, 40)) == (128, 128, 128)
+    turned = CANVAS.copy()
+    turned.getexif()[0x0112] = 6  # a quarter to the right
+    made = once(studio(painter, says("tone")), "make it dark", wish(canvas=turned)).image
+    assert made and made.size == (48, 64)
+
+
 def test_further_pictures_and_a_visual_input_are_kept_in_the_chain(painter: EditorPainter) -> None:
     made = once(studio(painter), "like {image1}", wish(images=(OTHER,), kind=EditType.SKETCH, visual=OTHER))
     brief = made.steps[0].brief

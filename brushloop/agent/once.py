@@ -83,6 +83,8 @@ def once(
         SizeError: the canvas is too narrow, or the mask is not of its size.
     """
     wish, painter = wish or Wish(), studio.painter
+    if wish.canvas:
+        wish = replace(wish, canvas=fitted_any(wish.canvas))
     size = wish.size or (_size(painter, wish.canvas) if wish.canvas else painter.size)
     painter.check_size(size)
     brief = brief_from(prompt, seed, size, {"rounds": 1})
