@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from PIL import Image
 
@@ -16,7 +16,7 @@ from brushloop.canvas import Box, Correction, EditType, Element, Fault, Plan, St
 from brushloop.critic.prompt import Look, Seen
 from brushloop.supervision.world import edits, scenes, words
 from brushloop.supervision.world.art import COLORS, STYLES, TINTABLE, sprite
-from brushloop.supervision.world.scenes import BACKGROUNDS, Scene
+from brushloop.supervision.world.scenes import BACKGROUNDS, Scene, is_held_out
 
 
 @dataclass
@@ -69,13 +69,17 @@ def sample(
     touch: Callable[[Image.Image, random.Random], Image.Image] | None = None,
     faulty: float = 0.5,
     each: float | None = None,
+    fancied: bool = False,
 ) -> State:
     """A random state: faulty with probability `faulty`, and half of the sound ones unfinished.
 
     With `each`, every element goes wrong with that probability instead, so that there may be many faults.
-    `touch` makes the rendering look painted (blur, noise, the autoencoder's round trip).
+    `touch` makes the rendering look painted (blur, noise, the autoencoder's round trip). In a fancied state,
+    which is good for its words only, things have colours that the art does not give them.
     """
     scene = scenes.sample_split(rng, training, composed=0.5)
+    if fancied:
+        scene = replace(scene, elements=tuple(_fancied(rng, thing) for thing in scene.elements))
     plan = words.plan(scene)
     prompt = words.prompt(scene, rng)[0]
     with_faults = rng.random() < faulty
@@ -89,8 +93,11 @@ def sample(
     if each is not None:
         bad = {index for index in due if rng.random() < each}
     taken = [box for thing in plan.elements for box in thing.boxes]
-    drawn = {index: _draw(rng, plan.elements[index], scene, taken, index in bad) for index in due}
-    shown = [thing for index in due for thing in drawn[index].shown]
+    while True:
+        drawn = {index: _draw(rng, plan.elements[index], scene, taken, index in bad, fancied) for index in due}
+        shown = [thing for index in due for thing in drawn[index].shown]
+        if not training or not is_held_out(Scene(tuple(shown), scene.style)):
+            break
     picture = scenes.render(shown, scene.style, scene.variant)
     for index in due:
         for box in drawn[index].spoiled:
@@ -151,7 +158,16 @@ NOTHING, SMEAR, ELSEWHERE = "nothing", "a smear", "elsewhere"
 """What is seen where there is nothing, where there is something that is no object, and if the thing is not here."""
 
 
-def _draw(rng: random.Random, thing: Element, scene: Scene, taken: Sequence[Box], bad: bool) -> _Drawn:
+def _fancied(rng: random.Random, thing: Element) -> Element:
+    """Two of three things that take no colour get one: whoever compares colours meets more pairs of words."""
+    if thing.role == "background" or thing.name in TINTABLE or rng.random() < 1 / 3:
+        return thing
+    return thing.model_copy(update={"color": rng.choice(tuple(COLORS))})
+
+
+def _draw(
+    rng: random.Random, thing: Element, scene: Scene, taken: Sequence[Box], bad: bool, fancied: bool = False
+) -> _Drawn:
     if thing.role == "background":
         if not bad:
             return _Drawn(place(thing.name), [thing])
@@ -168,7 +184,7 @@ def _draw(rng: random.Random, thing: Element, scene: Scene, taken: Sequence[Box]
     if not bad:
         return _Drawn(seen("", ()), [whole])
     kinds: list[Fault | None] = [None, None, Fault.OBJECT, Fault.OBJECT]
-    kinds += [Fault.COLOR, Fault.COLOR] if thing.color and thing.name in TINTABLE else []
+    kinds += [Fault.COLOR, Fault.COLOR] if thing.color else []
     kinds += [Fault.COUNT, Fault.COUNT] if thing.count > 1 else [Fault.POSITION, Fault.SIZE]
     fault = rng.choice(kinds)
     if fault is None:
@@ -200,6 +216,7 @@ def _draw(rng: random.Random, thing: Element, scene: Scene, taken: Sequence[Box]
         other = thing.model_copy(update={"color": tone, "count": len(wrong), "boxes": wrong})
     else:
         other = scenes.sample_element(rng, [thing.name], len(wrong)).model_copy(update={"boxes": wrong})
+        other = _fancied(rng, other) if fancied else other
     instead = seen(phrase(other.name, other.color), hit)
     return _Drawn(instead, [*kept_ones, other], fault=fault, correction=correction)
 

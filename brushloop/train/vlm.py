@@ -412,7 +412,7 @@ class Lessons:
 
 def blind_lesson(rng: random.Random) -> Lesson:
     """What is seen, and what follows from it."""
-    state = faults.sample(rng, each=0.5)
+    state = faults.sample(rng, each=0.5, fancied=True)
     findings = answer(Look(findings=state.look.findings, verdict=state.look.verdict)).rpartition('],"verdict"')[0]
     return Lesson(look_text(state.prompt, state.plan, state.step), findings, blind=True)
 
