@@ -75,7 +75,7 @@ def sample(
 
     With `each`, every element goes wrong with that probability instead, so that there may be many faults.
     `touch` makes the rendering look painted (blur, noise, the autoencoder's round trip). In a fancied state,
-    which is good for its words only, things have colours that the art does not give them.
+    whose words alone count (its picture is empty), things have colours that the art does not give them.
     """
     scene = scenes.sample_split(rng, training, composed=0.5)
     if fancied:
@@ -98,7 +98,7 @@ def sample(
         shown = [thing for index in due for thing in drawn[index].shown]
         if not training or not is_held_out(Scene(tuple(shown), scene.style)):
             break
-    picture = scenes.render(shown, scene.style, scene.variant)
+    picture = scenes.render(() if fancied else shown, scene.style, scene.variant)
     for index in due:
         for box in drawn[index].spoiled:
             spoil(picture, box, rng)
