@@ -86,6 +86,8 @@ def test_a_person_chooses_and_may_choose_again() -> None:
     assert two.frame == variants(studio.store, trunk.id)[0].frame != one.frame
     assert studio.store.verify(trunk.id) == [] and "chosen by person" in page(two)
     assert [path.finished for path in variants(studio.store, trunk.id)] == [True] * 3
+    forked = studio.fork(trunk.id, seed=77)
+    assert [step.kind.value for step in forked.steps[len(two.steps) :]][:2] == ["brief", "draft"], "something new"
 
 
 def test_variants_that_were_cancelled_are_finished_and_chosen_from() -> None:

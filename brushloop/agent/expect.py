@@ -125,6 +125,8 @@ def _measured(store: Store, makers: tuple[str, str], effort: str) -> Iterable[tu
         except StoreError:
             continue
         costs = [(step, store.measurements(digest)) for digest, step in chain]
+        if any("base" in step.settings for step, _ in costs):  # a conversation
+            continue
         painted = sum(step.kind in (StepKind.DRAFT, StepKind.REFINE) for step, _ in costs)
         if painted and any("seconds" in cost for _, cost in costs):
             seconds, tokens = (sum(float(cost.get(name, 0)) for _, cost in costs) for name in ("seconds", "tokens"))

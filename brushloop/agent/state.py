@@ -152,6 +152,8 @@ def advance(state: State, digest: str, step: Step, tokens: int = 0, seconds: flo
         case StepKind.HUMAN:
             return _answered(state, step)
         case StepKind.FINISH:
+            if state["best"] is None and step.critique and step.outputs:  # a person chose it among variants
+                state = {**state, "best": Best.of(step.outputs[-1], step.critique)}
             return {**state, "phase": "finished", "stop": StopReason(str(step.settings["stop_reason"]))}
 
 
