@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 from test_edit_kinds import Sorter, says
 
 import brushloop.agent.studio as studio_module
+from brushloop.canvas import EditType
 from brushloop.cli.main import main
 from brushloop.painter.editor.model import write
 
@@ -122,7 +123,15 @@ def test_a_later_turn_goes_by_the_pictures_of_an_earlier_one(
     assert code == 2 and "names {image3}, and 2 pictures are given" in json.dumps(told)
 
 
-def test_a_picture_goes_on_beyond_its_edges(files: Path, editor: str, capsys: pytest.CaptureFixture[str]) -> None:
+class Limited(ToyPainter):
+    """Knows one kind of edit."""
+
+    edits = frozenset({EditType.ADD})
+
+
+def test_a_picture_goes_on_beyond_its_edges(
+    files: Path, editor: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     code, _ = run(capsys, "outpaint", files / "picture.png", "--left", 50, "--steps", 1, "--painter", editor, "--out",
                   files / "wide.png")  # fmt: skip
     wide = Image.open(files / "wide.png").convert("RGB")
@@ -130,6 +139,9 @@ def test_a_picture_goes_on_beyond_its_edges(files: Path, editor: str, capsys: py
     assert wide.crop((32, 0, 96, 48)).tobytes() == test_editor.canvas().tobytes()
     code, told = run(capsys, "outpaint", files / "picture.png", "--painter", editor)
     assert code == 2 and "one above 0" in json.dumps(told)
+    monkeypatch.setattr(studio_module, "open_painter", lambda name: Limited())
+    code, told = run(capsys, "outpaint", files / "picture.png", "--left", 50)
+    assert code == 2 and "toy-painter does no edit of the kind outpaint: it knows add" in json.dumps(told)
 
 
 def test_visual_inputs_are_files(files: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,7 +23,7 @@ from brushloop.painter.editor.parts import EXPERTS, Experts, Resampler, Router, 
 from brushloop.painter.editor.vision import Vision
 from brushloop.painter.units import Indicators, check, mask_tokens, named, places, plain
 
-KINDS = (EditType.TONE, EditType.SKETCH, EditType.MOVE)
+KINDS = (EditType.TONE, EditType.SKETCH, EditType.MOVE, EditType.OUTPAINT)
 
 
 def config(**given: object) -> Config:
@@ -242,7 +242,7 @@ def test_ablations_take_the_router_or_the_task_away(base: Path) -> None:
 
 def test_what_cannot_be_done_is_told(base: Path) -> None:
     painter = EditorPainter(str(base), editor())
-    with pytest.raises(InputError, match="not taught the kind material: it knows move, sketch, tone"):
+    with pytest.raises(InputError, match="not taught the kind material: it knows move, outpaint, sketch, tone"):
         painter.paint(request(kind=EditType.MATERIAL))
     with pytest.raises(InputError, match="the kind sketch follows a picture"):
         painter.paint(request(kind=EditType.SKETCH))

@@ -13,6 +13,7 @@ from brushloop import Studio
 from brushloop.agent.once import Wish, once, outpainted
 from brushloop.canvas import EditType, StopReason, Task
 from brushloop.errors import InputError, PromptError, SizeError
+from brushloop.painter.base import Picture
 from brushloop.painter.editor.painter import EditorPainter
 
 CANVAS = test_editor.canvas()
@@ -105,6 +106,18 @@ def test_further_pictures_and_a_visual_input_are_kept_in_the_chain(painter: Edit
     kept = [made.store.get_image(frame) for frame in made.steps[2].inputs]
     assert [each.size for each in kept] == [CANVAS.size, OTHER.size, OTHER.size]
     assert made.steps[2].settings["visual"] == made.steps[2].inputs[-1].hash
+
+
+def test_a_mask_travels_with_its_picture(painter: EditorPainter) -> None:
+    part = Image.new("L", OTHER.size, 0)
+    part.paste(255, (0, 0, 45, 30))
+    size, words = (48, 48), "the one of {image}"
+    whole = once(studio(painter), words, Wish(images=(OTHER,), size=size, steps=1))
+    made = once(studio(painter), words, Wish(images=(Picture(OTHER, part),), size=size, steps=1))
+    brief = made.steps[0].brief
+    assert brief and brief.units[0].images[0].mask and made.image != whole.image
+    with pytest.raises(SizeError, match="the mask is 5x5 pixels, the picture 90x30"):
+        once(studio(painter), words, Wish(images=(Picture(OTHER, part.resize((5, 5))),), size=size))
 
 
 def test_a_picture_after_others_begins_from_nothing(painter: EditorPainter) -> None:

@@ -103,6 +103,8 @@ def test_options_come_with_the_name(folders: dict[str, Path]) -> None:
         ("flux:x?size=4", "no option 'size': use attention, compile"),
         ("flux:x?dtype=int4", "option dtype .* is 'int4': use bf16, fp16, fp32"),
         ("flux:x?steps=many", "option steps .* is 'many': give a number"),
+        ("embedded?dtype=bf16", "takes no option but editor and edit"),
+        ("embedded?editor=x.safetensors&steps=4", "no option goes with an editor"),
         ("flux:", "unknown painter backend"),
         ("embedded:x", "unknown painter backend"),
     ):

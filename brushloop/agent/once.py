@@ -55,8 +55,8 @@ class Wish:
     """The picture that is edited."""
     mask: Image | None = None
     """Of the canvas's size: white, or transparent, may change."""
-    images: Sequence[Image] = ()
-    """Further pictures that the words speak of."""
+    images: Sequence[Image | Picture] = ()
+    """Further pictures that the words speak of, with a mask where only a part of one is meant."""
     kind: EditType | None = None
     """The kind of edit; None lets the model tell."""
     visual: Image | None = None
@@ -92,11 +92,12 @@ def once(
     mask = fitted_mask(wish.mask, wish.canvas, size) if wish.mask and wish.canvas else None
     if wish.mask and not wish.canvas:
         raise InputError("a mask was given without a picture: give the picture that is edited")
+    more = tuple(each if isinstance(each, Picture) else Picture(each) for each in wish.images)
     regions = (around(mask),) if mask and not isinstance(painter, Able) else ()  # for one that reads no masks
     request = PaintRequest(
         prompt, nodes.seed_for(seed, "draft/0/0"), size, canvas, regions, wish.strength,
         wish.steps or studio.effort.refine_steps, studio.effort.guidance, mask,
-        tuple(Picture(image) for image in wish.images), wish.kind, wish.visual,
+        more, wish.kind, wish.visual,
     )  # fmt: skip
     kind, usage = Kind(edit=wish.kind, confidence=1.0), {}
     _possible(painter, request)
@@ -107,7 +108,10 @@ def once(
         kind, usage = answer.value, answer.usage
         request = replace(request, kind=takes(painter, kind.sure))
     store = studio.store
-    pictures = ([(canvas, mask)] if canvas else []) + [(fitted_any(image), None) for image in wish.images]
+    pictures = [(canvas, mask)] if canvas else []
+    for each in more:
+        image = fitted_any(each.image)
+        pictures.append((image, fitted_mask(each.mask, image, image.size) if each.mask else None))
     units = tuple(
         UnitImage(image=store.put_image(image), mask=store.put_image(area) if area else None)
         for image, area in pictures

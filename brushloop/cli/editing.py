@@ -83,7 +83,7 @@ def outpaint(
 ) -> None:
     """Let a picture go on beyond its edges, on a larger canvas; what was there stays as it is."""
     from brushloop.agent.names import png_to
-    from brushloop.agent.once import Wish, once, outpainted, sort_of
+    from brushloop.agent.once import Wish, once, outpainted
     from brushloop.canvas import EditType
     from brushloop.pictures import open_picture
 
@@ -91,7 +91,7 @@ def outpaint(
     canvas, mask = outpainted(open_picture(picture), left, top, right, bottom)
     studio = studio_for(painter, vlm)
     with progress() as tell:
-        wish = Wish(canvas, mask, kind=sort_of(studio.painter, EditType.OUTPAINT), steps=steps)
+        wish = Wish(canvas, mask, kind=EditType.OUTPAINT, steps=steps)
         made = once(studio, instruction, wish, seed, on_event=tell)
     made_known(made, out, as_json)
 

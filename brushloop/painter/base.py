@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -125,7 +125,7 @@ def open_painter(name: str) -> Painter:
         BackendError: no such backend or option.
         WeightsError: the folder is missing or damaged, or the hub cannot be reached.
     """
-    from brushloop.painter.loading import HUB_ID, split
+    from brushloop.painter.loading import HUB_ID, Options, split
 
     kind, where, options = split(name)
     if (kind, bool(where)) not in (("embedded", False), ("flux", True)):
@@ -133,7 +133,12 @@ def open_painter(name: str) -> Painter:
     if options.editor or options.edit:
         from brushloop.painter.editor.painter import open_editor
 
+        if replace(options, editor="", edit="") != Options():
+            raise BackendError(f"painter {name!r}: besides editor and edit no option goes with an editor")
+
         return open_editor(where or None, options.editor, options.edit)
+    if kind == "embedded" and options != Options():
+        raise BackendError(f"painter {name!r}: the embedded painter takes no option but editor and edit")
     path = Path(where).expanduser()
     if kind == "flux" and (is_pipeline(path) or (HUB_ID.fullmatch(where) and not path.exists())):
         from brushloop.painter.pipelines import PipelinePainter
