@@ -96,7 +96,7 @@ def sample(
     while True:
         drawn = {index: _draw(rng, plan.elements[index], scene, taken, index in bad, fancied) for index in due}
         shown = [thing for index in due for thing in drawn[index].shown]
-        if not training or not is_held_out(Scene(tuple(shown), scene.style)):
+        if not training or not is_held_out(Scene(tuple(map(_as_drawn, shown)), scene.style)):
             break
     picture = scenes.render(() if fancied else shown, scene.style, scene.variant)
     for index in due:
@@ -163,6 +163,11 @@ def _fancied(rng: random.Random, thing: Element) -> Element:
     if thing.role == "background" or thing.name in TINTABLE or rng.random() < 1 / 3:
         return thing
     return thing.model_copy(update={"color": rng.choice(tuple(COLORS))})
+
+
+def _as_drawn(thing: Element) -> Element:
+    """Without a colour that the art does not give it."""
+    return thing if thing.name in TINTABLE else thing.model_copy(update={"color": None})
 
 
 def _draw(
