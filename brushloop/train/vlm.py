@@ -455,6 +455,14 @@ def save(model: nn.Module, tokens: PreTrainedTokenizerFast, folder: Path) -> Non
     (folder / "world.json").write_text(json.dumps(world_card(), indent=0) + "\n")
 
 
+def _kept_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    """The tokenizer that a run began with: its numbers mean something to the weights, whatever the world says now."""
+    if not folder.is_dir():
+        tokenizer().save_pretrained(folder)
+    kept: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    return kept
+
+
 def train(
     folder: Path,
     vae: Path | None = None,
@@ -473,7 +481,7 @@ def train(
 
     torch.manual_seed(recipe.seed)
     np.random.seed(recipe.seed)
-    tokens = tokenizer()
+    tokens = _kept_tokenizer(folder / "tokenizer")
     reading = Reading(build(tokens))
     touch = Touch(AutoencoderKL.from_pretrained(vae).eval() if vae else None)
     eyes = TowerTask(tower, reading, touch)
