@@ -19,7 +19,7 @@ from PIL import Image
 
 from brushloop import Studio
 from brushloop.cli import main as cli
-from brushloop.errors import ConflictError, InputError, Interrupted, ServerError, WeightsError
+from brushloop.errors import BackendError, ConflictError, InputError, Interrupted, ServerError, WeightsError
 from brushloop.painter.base import OnDenoise, PaintRequest
 from brushloop.scale import cluster
 from brushloop.scale.batch import Item, Result, Results, carry_out, here, items, make
@@ -211,6 +211,12 @@ def test_room_on_a_cluster() -> None:
     assert cluster._fitting({"CPU": 3, "GPU": 2}, Room(gpus=0.5, cpus=1)) == 3
     with pytest.raises(InputError, match=r"the cluster has 0 GPU, 8 CPU, and a replica would take 0.5 GPU"):
         cluster._fitting({"CPU": 8}, Room(gpus=0.5))
+
+
+def test_no_cluster_is_told_at_once() -> None:
+    pytest.importorskip("ray", reason="Ray is not installed")
+    with pytest.raises(BackendError, match=r"no Ray cluster at 127\.0\.0\.1:1: "):
+        cluster.connect("127.0.0.1:1")
 
 
 def test_the_command(source: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,7 @@ import pytest
 from fakes import ToyPainter, ToyVLM
 
 from brushloop import Store, Studio
-from brushloop.errors import BackendError, WeightsError
+from brushloop.errors import WeightsError
 from brushloop.scale.batch import Result, Tally, carry_out, here
 from brushloop.scale.cluster import Room, on_ray
 
@@ -132,11 +132,6 @@ def test_what_is_wrong_is_told_in_one_line(cluster: Any, second: Any, tmp_path: 
         carry_out(
             source, tmp_path / "r.jsonl", on_ray(partial(broken, str(tmp_path)), Room(replicas=1), cluster.address)
         )
-    import ray
-
-    ray.shutdown()
-    with pytest.raises(BackendError, match="no Ray cluster at"):
-        on_ray(partial(broken, str(tmp_path)), Room(), f"127.0.0.1:{many.free_port()}")
 
 
 def asked(url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:

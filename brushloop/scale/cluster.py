@@ -9,6 +9,7 @@ dead replica has made, and the next one goes on from there.
 from __future__ import annotations
 
 import os
+import socket
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -173,6 +174,7 @@ def connect(address: str | None = None) -> Any:
         raise BackendError(f"Ray is not installed ({error}): pip install 'brushloop[ray]'") from error
     try:
         if not ray.is_initialized():
+            _knock(address or os.environ.get("RAY_ADDRESS", ""))
             ray.init(address=address, configure_logging=False, log_to_driver=False)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         said = " ".join(str(error).split())[:200]
@@ -180,6 +182,13 @@ def connect(address: str | None = None) -> Any:
             f"no Ray cluster at {address or os.environ.get('RAY_ADDRESS', 'this machine')}: {said}"
         ) from error
     return ray
+
+
+def _knock(address: str) -> None:
+    """Raise `OSError` if nothing listens at a `host:port`; Ray itself would try for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def _fitting(resources: Mapping[str, float], room: Room) -> int:
