@@ -27,8 +27,8 @@ def measure(number: int, levels: tuple[str, ...] = ("low", "normal", "high")) ->
     from brushloop import Studio
 
     torch.set_num_threads(1)
-    asked = [(kind, text, scene) for kind, text, scene in prompts(2 * number) if kind == "single"][:number]
-    asked += [(kind, text, scene) for kind, text, scene in prompts(2 * number) if kind in HARD][: len(asked)]
+    asked = [(kind, text, scene) for kind, text, scene in prompts(6 * number) if kind == "single"][:number]
+    asked += [(kind, text, scene) for kind, text, scene in prompts(6 * number) if kind in HARD][: len(asked)]
     judge, figures = Judge(), {}
     with tempfile.TemporaryDirectory() as home:
         for level in levels:
