@@ -66,6 +66,7 @@ def cluster() -> Iterator[Any]:
     many.needs("ray")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ["RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S"] = "90"  # five seconds are too few where others work too
     import ray
     from ray.cluster_utils import Cluster
 

@@ -53,8 +53,12 @@ def deployed(arguments: Arguments, makers: Callable[[], Studio]) -> Any:
         from ray import serve
     except ImportError as error:
         raise BackendError(f"Ray Serve is not installed ({error}): pip install 'brushloop[ray]'") from error
+
+    def builder() -> FastAPI:  # called on the node; Serve tells a builder from an application by its being a function
+        return application(arguments, makers)
+
     service = serve.deployment(
-        serve.ingress(partial(application, arguments, makers))(),
+        serve.ingress(builder)(),
         name="brushloop",
         num_replicas=1,
         max_ongoing_requests=1000,  # most of them wait for events
