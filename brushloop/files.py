@@ -192,7 +192,6 @@ class LocalFiles:
         except OSError as error:
             raise _unreadable(self.where(folder), error) from error
 
-
     def age(self, name: str) -> float:
         try:
             return max(0.0, time.time() - os.stat(self.where(name)).st_mtime)
@@ -262,7 +261,6 @@ class RemoteFiles:
             return []
         except OSError as error:
             raise _unreadable(self.where(folder), error) from error
-
 
     def age(self, name: str) -> float:
         try:

@@ -294,9 +294,7 @@ def tree(id: Id, request: Request) -> CreationList:
 
 @router.get(
     "/{id}/export",
-    responses={
-        200: {"content": {form.media: {"schema": {"type": "string", "format": "binary"}} for form in forms()}}
-    },
+    responses={200: {"content": {form.media: {"schema": {"type": "string", "format": "binary"}} for form in forms()}}},
 )
 def export(id: Id, request: Request, format: Form = "png", redact: Redact = False) -> Response:
     """The picture with its recipe; how it was made as a document of any kind; or the chain as JSON."""
