@@ -362,7 +362,8 @@ def test_orders_in_texts_change_nothing(place: str, tmp_path: Path, monkeypatch:
         assert len(studio.painter.requests) == 4
         assert page(made).partition("Content-Security-Policy")[2].partition(">")[0] == policy
         assert {path.name for path in home.iterdir()} <= {
-            "objects", "heads", "notes", "locks", "checkpoints.sqlite", "checkpoints.sqlite-wal", "checkpoints.sqlite-shm",
+            "objects", "heads", "notes", "locks",
+            "checkpoints.sqlite", "checkpoints.sqlite-wal", "checkpoints.sqlite-shm",
         }  # fmt: skip
         assert [path.name for path in home.parent.iterdir()] == ["home"]
     assert dict(os.environ) == environment and list(tmp_path.rglob("*harmed*")) == []
