@@ -66,7 +66,7 @@ def painter(folder: str | None) -> None:
         print(ask.prompt)
     pictures = made.paint_many(asks) + made.paint_many(places)
     grid(pictures, 8).save(OUT / "painter-prompts.png")
-    kinds = [*EditType, EditType.ADD, EditType.ADD, EditType.REPLACE]
+    kinds = [*(EditType(maker.__name__) for maker in edits.KINDS), EditType.ADD, EditType.ADD, EditType.REPLACE]
     wanted = [edits.sample(rng, False, kind) for kind in kinds for _ in (0, 1)]
     before = [scenes.render(edit.before, edit.style, edit.variant) for edit in wanted]
     after = [scenes.render(edit.after, edit.style, edit.variant) for edit in wanted]
