@@ -203,13 +203,15 @@ def test_more_things_are_expected_to_take_more() -> None:
 def test_seconds_left_fall_to_nothing() -> None:
     now = [0.0]
     studio = Studio(ToyPainter(during=lambda done: now.__setitem__(0, now[0] + 0.5)), ToyVLM(), clock=lambda: now[0])
-    left, told = Left(studio.store, clock=lambda: now[0]), []
-    creation = studio.paint(PROMPT, on_event=lambda event: told.append((event["type"], now[0], left.after(event))))
-    whole = now[0]
-    steps = [(at, seconds) for kind, at, seconds in told if kind == "step" and seconds is not None]
+    creation = studio.paint(PROMPT)
+    left, at, told = Left(studio.store), 0.0, []
+    for digest in creation.hashes:
+        at += float(studio.store.measurements(digest).get("seconds", 0))
+        told.append((at, left.after({"type": "step", "hash": digest, "kind": "", "text": "", "image": None})))
+    steps = [(at, seconds) for at, seconds in told if seconds is not None]
     assert creation.finished and steps[-1][1] == 0.0
-    at, said = steps[0]
-    assert said == pytest.approx(whole - at, rel=0.25), "after the first round it knows what the second costs"
+    first, said = steps[0]
+    assert said == pytest.approx(now[0] - first, rel=0.25), "after the first round it knows what the second costs"
     assert [seconds for _, seconds in steps] == sorted((seconds for _, seconds in steps), reverse=True)
 
 

@@ -8,8 +8,7 @@ own, measured when they were shipped; other models have none, and then only roun
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from statistics import fmean
 
 from brushloop.agent.events import Event
@@ -145,13 +144,12 @@ class Left:
     the critic has just not accepted.
     """
 
-    def __init__(
-        self, store: Store, expected: Expected | None = None, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self.store, self.expected, self.clock = store, expected, clock
-        self.began = self.last = clock()
+    def __init__(self, store: Store, expected: Expected | None = None) -> None:
+        self.store, self.expected = store, expected
         self.plan: Plan | None = None
         self.at, self.costs, self.tries, self.open = 0, list[float](), 0, True
+        self.spent = 0.0
+        """Seconds of the round in work, as they were measured: an event may be heard late."""
 
     def after(self, event: Event) -> float | None:
         """Seconds left after an event, at least 0; None while nothing can be said."""
@@ -161,21 +159,21 @@ class Left:
             step = self.store.get_step(event["hash"])
         except StoreError:
             return None
+        self.spent += float(self.store.measurements(event["hash"]).get("seconds", 0))
         return self._after(step)
 
     def _after(self, step: Step) -> float | None:
-        now = self.clock()
         if step.kind is StepKind.FINISH:
             return 0.0
         self.plan = step.plan or self.plan
         if step.kind in (StepKind.DRAFT, StepKind.REFINE):
             self.at, self.tries, self.open = int(step.settings.get("plan_step", 0)), self.tries + 1, True
         if step.kind is StepKind.PLAN:
-            self.last = now
+            self.spent = 0.0
         if step.critique and step.kind is StepKind.REFLECT:
             self.open = step.critique.verdict is not Verdict.ACCEPT
-            self.costs.append(now - self.last)
-            self.last = now
+            self.costs.append(self.spent)
+            self.spent = 0.0
         if self.plan is None or not (self.costs or (self.expected and self.expected.seconds)):
             return None
         expected = self.expected
