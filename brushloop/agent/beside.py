@@ -6,6 +6,7 @@ import asyncio
 import queue
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import closing
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -46,6 +47,29 @@ def beside(work: Callable[[Callable[[T], None]], None], stop: threading.Event) -
         if thread.is_alive():
             thread.join()
         raise
+
+
+def attended(
+    work: Callable[[Callable[[T], None], Callable[[], bool]], None],
+    hear: Callable[[T], None] | None,
+    cancel: Callable[[], bool] | None,
+) -> None:
+    """Do `work(tell, cancelled)` in a thread; `hear` gets what it tells, in this one.
+
+    `cancelled()` is true once `cancel()` is, or Ctrl-C was pressed: then the work is awaited before that is raised.
+    """
+    stop = threading.Event()
+
+    def cancelled() -> bool:
+        return stop.is_set() or (cancel is not None and cancel())
+
+    def watched(tell: Callable[[T], None]) -> None:
+        work(tell, cancelled)
+
+    with closing(beside(watched, stop)) as events:
+        for event in events:
+            if hear:
+                hear(event)
 
 
 async def heard(work: Callable[[Callable[[T], None], Callable[[], bool]], object]) -> AsyncGenerator[T]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from langgraph.errors import InvalidUpdateError
 
 from brushloop.agent import postgres
-from brushloop.agent.beside import beside
+from brushloop.agent.beside import attended
 from brushloop.agent.checkpoints import errors_told
 from brushloop.agent.context import Context
 from brushloop.agent.events import OnEvent, PausedEvent
@@ -76,21 +74,13 @@ def carry_out(graph: Graph, state: State, context: Context, options: Options, af
     Raises:
         Interrupted: Ctrl-C. The creation was ended as cancelled, with its best picture.
     """
-    stop = threading.Event()
-    cancel, on_event = options.get("cancel"), options.get("on_event")
     pause = Pause.at(options.get("pause", ()))
 
-    def work(tell: OnEvent) -> None:
+    def work(tell: OnEvent, cancelled: Cancel) -> None:
         run(graph, state, replace(context, tell=tell, cancelled=cancelled), pause, afresh, options.get("interrupt"))
 
-    def cancelled() -> bool:
-        return stop.is_set() or (cancel is not None and cancel())
-
     try:
-        with closing(beside(work, stop)) as events:
-            for event in events:
-                if on_event:
-                    on_event(event)
+        attended(work, options.get("on_event"), options.get("cancel"))
     except KeyboardInterrupt:
         raise Interrupted(f"stopped; what was made is kept: brushloop resume {state['id']}") from None
 

@@ -10,13 +10,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from typing import TYPE_CHECKING, cast
 
-from brushloop.agent.beside import beside
+from brushloop.agent.beside import attended
 from brushloop.agent.events import Event, OnEvent
 from brushloop.agent.hold import hold
-from brushloop.agent.run import Options
+from brushloop.agent.run import Cancel, Options
 from brushloop.canvas import Step, StepKind, StopReason
 from brushloop.creation import Creation
 from brushloop.errors import InputError, Interrupted, UnknownCreationError
@@ -91,13 +90,8 @@ def explore(studio: Studio, id: str, number: int, options: Options) -> list[Crea
             studio.store.head(f"{id}-{count}")
         except UnknownCreationError:
             studio.branch(creation.head, seed=creation.brief.seed + count - 1, id=f"{id}-{count}")
-    stop = threading.Event()
-    cancel, on_event = options.get("cancel"), options.get("on_event")
 
-    def cancelled() -> bool:
-        return stop.is_set() or (cancel is not None and cancel())
-
-    def work(tell: OnEvent) -> None:
+    def work(tell: OnEvent, cancelled: Cancel) -> None:
         def one(count: int) -> None:
             studio.go(
                 f"{id}-{count}",
@@ -111,10 +105,7 @@ def explore(studio: Studio, id: str, number: int, options: Options) -> list[Crea
             future.result()
 
     try:
-        with closing(beside(work, stop)) as events:
-            for event in events:
-                if on_event:
-                    on_event(event)
+        attended(work, options.get("on_event"), options.get("cancel"))
     except KeyboardInterrupt:
         raise Interrupted(f"stopped; what was made is kept as {id}-1 to {id}-{number}: brushloop choose {id}") from None
     return variants(studio.store, id)

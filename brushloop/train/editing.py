@@ -158,16 +158,8 @@ class Editing:
 
 def adapter(average: nn.Module) -> Adapter:
     """The averaged parameters of the first stage as an adapter of one domain, `edit`."""
-    down: dict[str, Tensor] = {}
-    up: dict[str, Tensor] = {}
-    for key, value in average.items():  # type: ignore[operator]
-        layer, _, rest = key.replace("/", ".").partition(".lora_")
-        tensor = value.detach().clone()
-        if rest.startswith("A"):
-            down[layer] = tensor
-        else:
-            up[layer] = tensor[None]
-    return Adapter("edit", ("edit",), down, up)
+    learned = {key.replace("/", "."): value for key, value in average.items()}  # type: ignore[operator]
+    return layers.gathered(learned, "edit", ["edit"])
 
 
 def train(

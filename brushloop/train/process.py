@@ -140,17 +140,8 @@ class Processes:
 
 def adapter(task: Processes, average: nn.Module) -> Adapter:
     """The averaged parameters as an adapter."""
-    down: dict[str, Tensor] = {}
-    up: dict[str, Tensor] = {}
-    names = task.domains if task.name == "process" else ["recraft"]
-    for key, value in average.items():  # type: ignore[operator]
-        layer, _, rest = key.replace("/", ".").partition(".lora_")
-        tensor = value.detach().clone()
-        if rest.startswith("A"):
-            down[layer] = tensor
-        else:
-            up[layer] = tensor.view(len(names), -1, tensor.shape[1])
-    return Adapter(task.name, tuple(names), down, up, "tokens", CELLS)
+    learned = {key.replace("/", "."): value for key, value in average.items()}  # type: ignore[operator]
+    return layers.gathered(learned, task.name, task.domains if task.name == "process" else ["recraft"], cells=CELLS)
 
 
 def train(

@@ -9,7 +9,7 @@ Shapes: B batch, D domains, R rank.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -156,6 +156,26 @@ def put(transformer: Any, adapter: Adapter, name: str = "default") -> None:
 def parameters(transformer: Any, name: str = "default") -> dict[str, nn.Parameter]:
     """An adapter's parameters, by their names in the transformer."""
     return {key: value for key, value in transformer.named_parameters() if f".{name}." in key and ".lora_" in key}
+
+
+def gathered(
+    learned: Mapping[str, Tensor],
+    name: str,
+    domains: Sequence[str],
+    form: Form = "tokens",
+    cells: Mapping[str, int] | None = None,
+) -> Adapter:
+    """Learned parameters, by their names in the transformer, as an adapter; those given go on learning untouched."""
+    down: dict[str, Tensor] = {}
+    up: dict[str, Tensor] = {}
+    for key, value in learned.items():
+        layer, _, rest = key.partition(".lora_")
+        tensor = value.detach().clone()
+        if rest.startswith("A"):
+            down[layer] = tensor
+        else:
+            up[layer] = tensor.view(len(domains), -1, tensor.shape[1])
+    return Adapter(name, tuple(domains), down, up, form, dict(cells or {}))
 
 
 def save(transformer: Any, path: Path, name: str = "default") -> Path:
