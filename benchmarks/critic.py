@@ -4,7 +4,7 @@
     python -m benchmarks.critic --store runs/bench/scenes.store
 
 Half of the rendered states are faulty, and half of the sound ones unfinished. States from a store are
-labelled by the judge.
+labelled by the judge, every second one against a plan that asks for something else than was painted.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from brushloop.store import Store
 from brushloop.supervision import faults
 from brushloop.supervision.judge import Judge
 from brushloop.supervision.labels import label
-from brushloop.train.states import made
+from brushloop.train.states import made, otherwise
 from brushloop.vlm import open_vlm
 
 
@@ -70,9 +70,13 @@ def rendered(critic: Critic, number: int) -> dict[str, float]:
 
 
 def painted(critic: Critic, store: Store, judge: Judge, number: int) -> dict[str, float]:
-    """On states from the creations of a store, also one plan step ahead of the painter, as the judge sees them."""
-    tally, states = Tally(), list(islice(made(store), number))
-    for brief, plan, step, picture in states:
+    """On states from the creations of a store, also one plan step ahead of the painter, as the judge sees them.
+
+    Every second one is held against a plan that asks for one thing otherwise, so that about half are faulty.
+    """
+    rng, tally, states = random.Random("otherwise-test"), Tally(), list(islice(made(store), number))
+    for index, state in enumerate(states):
+        brief, plan, step, picture = (otherwise(rng, state, training=False) if index % 4 > 1 else None) or state
         truth = label(judge.look([picture])[0], plan, step, picture)
         tally.add(truth.findings, critic.reflect(brief, plan, step, picture).value)
     return {**tally.figures(), "states": len(states)}

@@ -5,11 +5,13 @@ from __future__ import annotations
 import random
 
 import pytest
+from PIL import Image
 
-from brushloop.canvas import EditType, Element, Fault, Plan, PlanStep, Status, Verdict
+from brushloop.canvas import Brief, EditType, Element, Fault, Plan, PlanStep, Status, Verdict
 from brushloop.supervision.judge import Judge, Score, Seen, Sight, overlap, verdict
 from brushloop.supervision.labels import label
-from brushloop.supervision.world import scenes
+from brushloop.supervision.world import scenes, words
+from brushloop.train.states import Made, otherwise
 
 BOX, FAR = (10, 10, 40, 40), (60, 60, 90, 90)
 PLAN = Plan(
@@ -103,3 +105,23 @@ def test_something_that_is_no_object_is_a_smear() -> None:
 def test_what_is_seen_is_told_box_by_box() -> None:
     look = label(Sight((seen("apple", "blue"), seen("dog", box=FAR)), "night", "flat"), PLAN, 1)
     assert [finding.seen for finding in look.findings] == ["a night background", "a blue apple", "a dog, nothing"]
+
+
+def test_a_painted_picture_is_held_against_a_plan_that_asks_otherwise() -> None:
+    """Only what was asked for changes, one thing of it, and never into something held out."""
+    rng, changed = random.Random(5), 0
+    for _ in range(60):
+        scene = scenes.sample_split(rng, True)
+        state = Made(Brief(prompt="x"), words.plan(scene), len(words.plan(scene).steps) - 1, Image.new("RGB", (8, 8)))
+        other = otherwise(rng, state)
+        if other is None:
+            continue
+        changed += 1
+        pairs = list(zip(state.plan.elements, other.plan.elements, strict=True))
+        assert sum(old != new for old, new in pairs) == 1
+        assert other.picture is state.picture and other.plan.steps == state.plan.steps
+        assert other.brief.prompt != "x"
+        assert not scenes.is_held_out(scenes.Scene(other.plan.elements, scene.style))
+    assert changed > 30
+    foreign = state.plan.model_copy(update={"elements": (*state.plan.elements[:-1], Element(name="dragon"))})
+    assert otherwise(rng, state._replace(plan=foreign)) is None

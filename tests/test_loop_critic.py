@@ -24,15 +24,17 @@ from brushloop.canvas import (
     Verdict,
 )
 from brushloop.critic.closeups import contact_sheet, tiles
+from brushloop.critic.consistency import consistent
 from brushloop.critic.critic import Critic
 from brushloop.critic.judgement import about, carry, complete, overrule
-from brushloop.critic.prompt import look_text
+from brushloop.critic.prompt import Seen, look_text
 from brushloop.critic.sureness import sureness
 from brushloop.errors import OutsideWorldError, ReplyError
 from brushloop.planner.planner import Planner, whole
 from brushloop.planner.prompt import plan_text, replan_text
 from brushloop.vlm import Question, Reply, Token
 
+RED_BALL = PLAN.elements[2]
 BRIEF = Brief(prompt="a cat and a\n red  ball")
 PICTURE = Image.new("RGB", (40, 40))
 
@@ -269,3 +271,41 @@ def test_what_is_seen_instead_is_told() -> None:
     wrong = Finding(element=2, status=Status.WRONG, fault=Fault.COLOR, seen="blue ball")
     critique = complete(PLAN, 1, [Finding(element=0, status=Status.PRESENT, seen="beach"), wrong], (), Verdict.REFINE)
     assert "wrong: red ball (color: blue ball)" in of_critique(PLAN, critique)
+
+
+@pytest.mark.parametrize(
+    ("element", "seen", "status", "fault"),
+    [
+        (RED_BALL, "a red ball", Status.PRESENT, None),
+        (RED_BALL, "one shiny red ball on the sand", Status.PRESENT, None),
+        (RED_BALL, "", Status.PRESENT, None),
+        (RED_BALL, "a green ball", Status.WRONG, Fault.COLOR),
+        (RED_BALL, "a red sun", Status.WRONG, Fault.OBJECT),
+        (RED_BALL, "a red ball elsewhere", Status.WRONG, Fault.POSITION),
+        (RED_BALL, "nothing", Status.MISSING, None),
+        (Element(name="cat", count=2), "a cat, nothing", Status.WRONG, Fault.COUNT),
+        (Element(name="cat", count=2), "a cat, a dog", Status.WRONG, Fault.OBJECT),
+        (Element(name="cat", count=2), "two cats", Status.PRESENT, None),
+        (Element(name="cat", count=2, color="red"), "a red cat, a blue cat", Status.WRONG, Fault.COLOR),
+        (Element(name="beach", role="background"), "a snow background", Status.WRONG, Fault.BACKGROUND),
+    ],
+)
+def test_nothing_is_present_that_was_seen_otherwise(
+    element: Element, seen: str, status: Status, fault: Fault | None
+) -> None:
+    held = consistent(element, Seen(element=0, seen=seen, status=Status.PRESENT))
+    assert (held.status, held.fault) == (status, fault)
+
+
+def test_other_statuses_are_believed() -> None:
+    for status in (Status.MISSING, Status.WRONG, Status.NOT_YET):
+        said = Seen(element=0, seen="a green ball", status=status)
+        assert consistent(RED_BALL, said) == said
+
+
+def test_a_reply_that_contradicts_itself_is_scored_as_a_fault() -> None:
+    spoken = look("present", "present", verdict="accept")
+    spoken["findings"][1]["seen"] = "a dog"
+    critique = Critic(Told(Reply(json.dumps(spoken)))).reflect(BRIEF, PLAN, 0, PICTURE).value
+    assert (critique.findings[1].status, critique.findings[1].fault) == (Status.WRONG, Fault.OBJECT)
+    assert critique.findings[1].score == 0.0 and critique.verdict is Verdict.REFINE

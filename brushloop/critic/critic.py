@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from brushloop.canvas import Brief, Critique, ModelRef, Plan, Status
 from brushloop.critic.closeups import contact_sheet
+from brushloop.critic.consistency import consistent
 from brushloop.critic.judgement import complete
 from brushloop.critic.prompt import Look, instructions, look_schema, look_text
 from brushloop.critic.sureness import sureness
@@ -29,8 +30,8 @@ class Critic:
     def reflect(self, brief: Brief, plan: Plan, step: int, image: Image) -> Answer[Critique]:
         """Judge `image` against the plan as far as `step`.
 
-        What the model says is data: its findings are scored by how sure it was, and the verdict is held
-        against them.
+        What the model says is data: its findings are held against their own words and scored by how sure it
+        was, and the verdict is held against them.
 
         Raises:
             ReplyError: the model answers with something that is not a reflection.
@@ -41,7 +42,9 @@ class Critic:
         answer = ask(self.vlm, question, Look)
         look = answer.value
         findings = []
-        for seen, sure in zip(look.findings, sureness(answer.replies[-1], len(look.findings)), strict=True):
+        for said, sure in zip(look.findings, sureness(answer.replies[-1], len(look.findings)), strict=True):
+            known = said.element < len(plan.elements)
+            seen = consistent(plan.elements[said.element], said) if known else said
             score = None if seen.status is Status.NOT_YET else sure if seen.status is Status.PRESENT else 1 - sure
             findings.append(seen.finding(score if score is None else round(score, 4)))
         return Answer(complete(plan, step, findings, look.corrections, look.verdict), answer.replies)

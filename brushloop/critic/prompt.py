@@ -1,7 +1,7 @@
 """What the critic asks a vision-language model, word for word, and the shape of the reply.
 
 The embedded model is trained on exactly these texts. Other models are told what they mean, and what the close-ups
-show, by `instructions.v2.md`, which comes before the question. A text with a version is never changed: a better one
+show, by `instructions.v3.md`, which comes before the question. A text with a version is never changed: a better one
 gets the next number.
 """
 
@@ -15,6 +15,9 @@ from pydantic import Field
 
 from brushloop.canvas import Correction, EditType, Element, Fault, Finding, Noun, Plan, Status, Verdict
 from brushloop.critic.closeups import tiles
+
+NOTHING, SMEAR, ELSEWHERE = "nothing", "a smear", "elsewhere"
+"""What is seen where there is nothing, where there is what is no object, and after a thing that is not here."""
 
 
 class Seen(Noun):
@@ -48,7 +51,7 @@ MENDS = (
 @cache
 def instructions() -> str:
     """What a model must know that was not trained on these questions."""
-    return Path(__file__).with_name("instructions.v2.md").read_text(encoding="utf-8").strip()
+    return Path(__file__).with_name("instructions.v3.md").read_text(encoding="utf-8").strip()
 
 
 @cache

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from PIL import Image
 
 from brushloop.canvas import Box, Correction, EditType, Element, Fault, Plan, Status, Verdict
-from brushloop.critic.prompt import Look, Seen
+from brushloop.critic.prompt import ELSEWHERE, NOTHING, SMEAR, Look, Seen
 from brushloop.supervision.world import edits, scenes, words
 from brushloop.supervision.world.art import COLORS, STYLES, TINTABLE, sprite
 from brushloop.supervision.world.scenes import BACKGROUNDS, Scene, is_held_out
@@ -154,10 +154,6 @@ def place(name: str) -> str:
 def phrases(thing: Element) -> str:
     """What one who looks at the boxes of `thing` should see there: `a red apple, a red apple`."""
     return ", ".join([phrase(thing.name, thing.color)] * thing.count) if thing.role == "object" else place(thing.name)
-
-
-NOTHING, SMEAR, ELSEWHERE = "nothing", "a smear", "elsewhere"
-"""What is seen where there is nothing, where there is something that is no object, and if the thing is not here."""
 
 
 def _fancied(rng: random.Random, thing: Element) -> Element:

@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 
 from brushloop.canvas import Box, Correction, Element, Fault, Plan, Status, Verdict
-from brushloop.critic.prompt import Look, Seen
-from brushloop.supervision.faults import ELSEWHERE, NOTHING, SMEAR, correct, phrase, phrases, place
+from brushloop.critic.prompt import ELSEWHERE, NOTHING, SMEAR, Look, Seen
+from brushloop.supervision.faults import correct, phrase, phrases, place
 from brushloop.supervision.judge import Seen as Found
 from brushloop.supervision.judge import Sight, overlap
 from brushloop.supervision.world import scenes

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from brushloop.agent.studio import Studio
-from brushloop.canvas import Brief, Plan, StepKind
+from brushloop.canvas import Brief, Element, Plan, StepKind
 from brushloop.store import Store
 from brushloop.supervision.judge import Judge
 from brushloop.supervision.labels import label
-from brushloop.supervision.world import scenes, words
+from brushloop.supervision.world import edits, scenes, words
+from brushloop.supervision.world.art import BY_NAME, STYLES
+from brushloop.supervision.world.scenes import BACKGROUNDS, Scene, is_held_out
 from brushloop.train.vlm import Lesson, look_lesson
 
 if TYPE_CHECKING:
@@ -62,10 +64,45 @@ def made(store: Store) -> Iterator[Made]:
             yield from (Made(brief, plan, until, picture) for until in range(at, min(at + 2, len(plan.steps))))
 
 
+CHANGES = (edits.replace, edits.color, edits.move, edits.background)
+"""What may be asked otherwise."""
+
+
+def otherwise(rng: random.Random, state: Made, training: bool = True) -> Made | None:
+    """The same picture, held against a plan that asks for one thing in it otherwise (instruction-state conflict).
+
+    A painter that is given another plan than the critic errs as often as one likes, in pictures that it really made:
+    another object, colour, place or background than asked for. None if the change drawn is not possible there, or
+    asks in training for a combination that is held out.
+    """
+    due = state.plan.due(state.step)
+    shown = Scene(tuple(state.plan.elements[index] for index in due), state.plan.style or STYLES[0])
+    if len(due) < 2 or shown.background not in BACKGROUNDS or any(t.name not in BY_NAME for t in shown.elements[1:]):
+        return None  # a model planned it, and may have left the world
+    change = rng.choice(CHANGES)
+    edit = change(rng, shown)
+    if edit is None or (change is edits.move and any(old != new and new.count > 1 for old, new in _pairs(edit))):
+        return None
+    elements = list(state.plan.elements)
+    for index, thing in zip(due, edit.after, strict=True):
+        elements[index] = thing
+    asked = Scene(tuple(elements), shown.style)
+    if training and is_held_out(asked):
+        return None
+    brief = state.brief.model_copy(update={"prompt": words.prompt(asked, rng)[0]})
+    return state._replace(brief=brief, plan=state.plan.model_copy(update={"elements": tuple(elements)}))
+
+
+def _pairs(edit: edits.Edit) -> Iterator[tuple[Element, Element]]:
+    return zip(edit.before, edit.after, strict=True)
+
+
 def lessons(store: Store, teacher: Judge) -> list[Lesson]:
-    """Every state of every creation in the store, with what the teacher says of it."""
-    found = []
-    for brief, plan, step, picture in made(store):
-        look = label(teacher.look([picture])[0], plan, step, picture)
-        found.append(look_lesson(brief.prompt, plan, step, look, picture))
+    """What the teacher says of every state of every creation in the store, as asked for and asked otherwise."""
+    found, rng = [], random.Random("otherwise")
+    for state in made(store):
+        sight = teacher.look([state.picture])[0]
+        for brief, plan, step, picture in filter(None, (state, otherwise(rng, state))):
+            look = label(sight, plan, step, picture)
+            found.append(look_lesson(brief.prompt, plan, step, look, picture))
     return found

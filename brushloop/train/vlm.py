@@ -13,7 +13,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -316,7 +316,11 @@ class TowerTask:
 
 
 TELLING = 5.0
-"""Weight of the words that a critique turns on: most of its other tokens follow from the question."""
+"""Weight of what is seen and what follows from it: most other tokens of a critique follow from the question.
+
+All words that may stand there weigh the same. When names and "nothing" weighed more than "a" and "smear", a model in
+doubt said "nothing" of things that stood elsewhere, and named what was smeared.
+"""
 
 
 class Lessons:
@@ -325,20 +329,19 @@ class Lessons:
     def __init__(self, recipe: Recipe, reading: Reading, tokens: PreTrainedTokenizerFast, touch: Touch) -> None:
         self.recipe, self.tokens, self.touch = recipe, tokens, touch
         self.module: Any = reading
-        said = ["present", "missing", "wrong", "not", "accept", "refine", "redraw", *(fault.value for fault in Fault)]
-        said += [*(f" {name}" for name in (*NAMES, *TONES, *scenes.BACKGROUNDS)), faults.NOTHING]
-        self.telling = torch.tensor([tokens.encode(word, add_special_tokens=False)[0] for word in said])
-        self.asked, self.status = (tokens.convert_tokens_to_ids(mark) for mark in (',"asked":"', '","status":"'))
+        marks = (',"asked":"', '","seen":"', '","status":"')
+        self.asked, self.seen, self.status = (tokens.convert_tokens_to_ids(mark) for mark in marks)
+        self.ends = frozenset(number for token, number in tokens.get_vocab().items() if token.startswith('"}'))
         self.kept: list[Lesson] = []
         """Lessons from states that the painter really made (the closed loop), mixed in when there are any."""
         self.kept_share = 0.3
 
     def lessons(self, step: int) -> list[Lesson]:
-        """Of six turns one for plans, two for looks, three for conclusions from what is seen: text alone is cheap."""
+        """Of six turns one for plans, three for looks, two for conclusions from what is seen."""
         rng = random.Random(f"vlm/{self.recipe.seed}/{step}")
         if step % 6 == 0:
             return [plan_lesson(rng) for _ in range(2 * self.recipe.batch)]
-        if step % 6 in (2, 3, 5):
+        if step % 6 in (2, 4):
             return [blind_lesson(rng) for _ in range(2 * self.recipe.batch)]
         some = int(self.kept_share * self.recipe.batch) if self.kept else 0
         fresh = range(self.recipe.batch - some)  # what stands elsewhere takes the most looking for
@@ -354,12 +357,10 @@ class Lessons:
         lessons = self.lessons(step)
         looking = bool(lessons[0].pictures)
         rows = [self._row(lesson) for lesson in lessons]
-        longest = max(len(ids) for ids, _ in rows)
+        longest = max(len(row.ids) for row in rows)
         pad = self.tokens.pad_token_id
-        ids = torch.tensor([row + [pad] * (longest - len(row)) for row, _ in rows])
-        labels = torch.tensor(
-            [self._labels(*row, lesson.blind, longest) for row, lesson in zip(rows, lessons, strict=True)]
-        )
+        ids = torch.tensor([row.ids + [pad] * (longest - len(row.ids)) for row in rows])
+        weights = torch.tensor([row.weights + [0.0] * (longest - len(row.weights)) for row in rows])[:, 1:]
         model = self.module.model
         figures = {}
         with torch.autocast("cpu", torch.bfloat16):
@@ -376,39 +377,43 @@ class Lessons:
                 seen = [i for i, drawn in enumerate(known) if drawn]
                 if seen:
                     extra = sight_loss(self.module.eyes, features[seen], [known[i] for i in seen])
-                    figures["sight"] = 3 * float(extra.detach())
+                    figures["sight"] = 2 * float(extra.detach())
             hidden = model.model.text_model(
                 inputs_embeds=embedded, attention_mask=(ids != pad).long()
             ).last_hidden_state
-            wanted = labels[:, 1:] != -100
+            wanted = weights > 0
             logits = model.lm_head(hidden[:, :-1][wanted])
-        answers = labels[:, 1:][wanted]
-        judging = looking or lessons[0].blind
-        weight = torch.where(torch.isin(answers, self.telling), TELLING, 1.0) if judging else torch.ones(len(answers))
-        loss = (F.cross_entropy(logits.float(), answers, reduction="none") * weight).sum() / weight.sum()
-        kind = "look" if looking else "conclude" if judging else "plan"
-        figures[kind] = loss.item() * {"plan": 6, "look": 3, "conclude": 2}[kind]
+        weight = weights[wanted]
+        loss = (F.cross_entropy(logits.float(), ids[:, 1:][wanted], reduction="none") * weight).sum() / weight.sum()
+        kind = "look" if looking else "conclude" if lessons[0].blind else "plan"
+        figures[kind] = loss.item() * {"plan": 6, "look": 2, "conclude": 3}[kind]
         return loss + 0.4 * extra, figures
 
-    def _row(self, lesson: Lesson) -> tuple[list[int], int]:
+    def _row(self, lesson: Lesson) -> _Row:
+        """A lesson's tokens: the question weighs nothing, nor does what a blind lesson gives."""
         question = self.tokens.encode(conversation(lesson.question, len(lesson.pictures)), add_special_tokens=False)
         reply = self.tokens.encode(lesson.reply + END, add_special_tokens=False)
-        return question + reply, len(question)
+        weights, weight, given = [0.0] * len(question), 1.0, False
+        for token in reply:
+            if token == self.status:
+                given = False
+            weights.append(0.0 if given else weight)
+            if token == self.asked:
+                given = lesson.blind
+            elif token == self.seen:
+                weight = TELLING
+            elif token in self.ends:
+                weight = 1.0
+        if lesson.blind:  # a lesson that ends there says nothing of how an answer ends
+            weights[-2:] = [0.0, 0.0]
+        return _Row(question + reply, weights)
 
-    def _labels(self, row: list[int], start: int, blind: bool, length: int) -> list[int]:
-        """The tokens to be learned: the answer, without what is asked and seen if that is given; -100 elsewhere."""
-        labels = [-100] * start + row[start:] + [-100] * (length - len(row))
-        seeing = False
-        for at in range(start, len(row) if blind else start):
-            if row[at] == self.status:
-                seeing = False
-            if seeing:
-                labels[at] = -100
-            if row[at] == self.asked:
-                seeing = True
-        if blind:  # a lesson that ends there says nothing of how an answer ends
-            labels[len(row) - 2 : len(row)] = [-100, -100]
-        return labels
+
+class _Row(NamedTuple):
+    """Tokens of one lesson, and how much the prediction of each counts."""
+
+    ids: list[int]
+    weights: list[float]
 
 
 def blind_lesson(rng: random.Random) -> Lesson:
