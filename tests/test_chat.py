@@ -423,3 +423,13 @@ def test_chat_from_the_command_line(run: Callable[..., tuple[int, str, str]]) ->
     assert code == 0 and out.strip().endswith(
         tuple(row["id"] for row in json.loads(run("list", "--json")[1])["creations"])
     )
+
+
+def test_a_fork_in_the_middle_of_a_turn_takes_its_place() -> None:
+    studio = talking()
+    one = studio.chat(PROMPT)
+    forked = studio.fork(one.hashes[2], seed=9)
+    assert [p.base for p in pictures(forked)] == [0]
+    turned = studio.chat("make the cat blue", forked.id)
+    assert [(p.said, p.base) for p in pictures(turned)] == [(PROMPT, 0), ("make the cat blue", 1)]
+    assert studio.chat("undo", forked.id).frame == forked.frame

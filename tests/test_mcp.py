@@ -30,7 +30,7 @@ from brushloop.serve.tools import create_server, over_http
 
 PROMPT = "a cat and a red ball on a beach"
 SKY = (10, 20, 250)
-NAMES = {"paint", "edit", "start", "fork", "answer", "cancel", "status", "result", "steps", "export"}
+NAMES = {"paint", "edit", "start", "fork", "answer", "chat", "cancel", "status", "result", "steps", "export"}
 
 
 def ask(home: Path, talk: Callable[[Client], Awaitable[None]], studio: Studio | None = None) -> None:
@@ -94,6 +94,10 @@ def test_paint_steps_fork_and_export(home: Path) -> None:
         assert len(steps) == told["steps"] and steps[0]["kind"] == "brief" and steps[-1]["picture"] == told["picture"]
         forked = await call(client, "fork", id=told["id"], at="2", seed=9)
         assert forked["id"] != told["id"] and forked["state"] == "finished"
+        changed = await call(client, "chat", id=forked["id"], said="remove the cat")
+        assert changed["id"] == forked["id"] and changed["steps"] > forked["steps"]
+        assert (await call(client, "chat", id=forked["id"], said="undo"))["id"] not in (forked["id"], told["id"])
+        assert "error[input]" in await refused(client, "chat", id=forked["id"], said="remove the zebra")
         for form, magic in (
             ("png", b"\x89PNG"),
             ("html", b"<!DOCTYPE html>"),

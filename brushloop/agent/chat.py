@@ -31,6 +31,7 @@ from brushloop.canvas import (
     Status,
     Step,
     StepKind,
+    StopReason,
     Task,
     UnitImage,
     Verdict,
@@ -91,7 +92,7 @@ def pictures(creation: Creation) -> list[Picture]:
         plan = step.plan or plan
         if step.brief is not None:
             turn = step.settings.get("turn")
-            number = max(number, len(found)) + 1 if turn is None else int(turn)
+            number = len(found) + 1 if turn is None else int(turn)  # a fork in mid-turn takes its place
             said, base = str(step.settings.get("said", step.brief.prompt)), int(step.settings.get("base", number - 1))
         if step.kind is StepKind.FINISH and step.outputs and plan is not None:
             found[number] = Picture(step.outputs[-1], plan, digest, said, base)
@@ -111,31 +112,64 @@ def turn(studio: Studio, name: str, said: str, **options: Unpack[Options]) -> Cr
         ConflictError: somebody else works on it.
     """
     creation = studio.open(name)
+    meant = understood(studio, creation, said)
+    if not meant.wishes:
+        return back(studio, creation, meant.base)
+    head = say(studio, creation, said)
+    return rest(studio, studio.go(creation.id, head=head, **options), **options)
+
+
+def understood(studio: Studio, creation: Creation, said: str) -> Turn:
+    """What a turn asks for; without a wish it goes back to a picture. Nothing is recorded, and no model answers.
+
+    Raises:
+        InputError: as for `turn`.
+    """
     shown = pictures(creation)
     if not creation.finished or not shown:
         raise InputError(f"creation {creation.id} has not come to an end yet: brushloop resume {creation.id}")
     meant = turns.read(said, len(shown))
-    if not meant.wishes:
-        return back(studio, creation, meant.base)
     _rehearse(studio, shown, meant)
-    base = shown[meant.base - 1]
-    for part, wish in enumerate(meant.wishes, 1):
-        change = _change(studio, wish, base, shown)
-        settings: dict[str, str | int | float | bool] = {"turn": len(shown) + 1, "base": meant.base, "said": said}
-        if len(meant.wishes) > 1:
-            settings |= {"part": part, "parts": len(meant.wishes)}
-        head = _record(studio, creation, wish, change, base, shown, settings)
+    return meant
+
+
+def say(studio: Studio, creation: Creation, said: str) -> str:
+    """Record a turn that has a wish, the first one of it, and return the new head: what a run begins from."""
+    shown = pictures(creation)
+    meant = turns.read(said, len(shown))
+    return _record(studio, creation, meant, 1, said, shown[meant.base - 1], shown)
+
+
+def left(creation: Creation) -> bool:
+    """Whether a turn of several wishes has come to an end before all of them were carried out."""
+    if creation.stop_reason in (None, StopReason.CANCELLED, StopReason.REFUSED):
+        return False
+    settings = next(step.settings for step in reversed(creation.steps) if step.brief is not None)
+    return int(settings.get("part", 1)) < int(settings.get("parts", 1))
+
+
+def more(studio: Studio, creation: Creation) -> str | None:
+    """Record the next wish of a turn where one is left, and return the new head. The chain says which it is."""
+    if not left(creation):
+        return None
+    settings = next(step.settings for step in reversed(creation.steps) if step.brief is not None)
+    shown, said, number = pictures(creation), str(settings["said"]), int(settings["turn"])
+    before = shown[: number - 1]
+    meant = turns.read(said, len(before))
+    return _record(studio, creation, meant, int(settings["part"]) + 1, said, shown[number - 1], before)
+
+
+def rest(studio: Studio, creation: Creation, **options: Unpack[Options]) -> Creation:
+    """Carry out what is left of a turn with several wishes."""
+    while head := more(studio, creation):
         creation = studio.go(creation.id, head=head, **options)
-        if not creation.finished or part == len(meant.wishes):
-            break
-        base = pictures(creation)[-1]
     return creation
 
 
-def back(studio: Studio, creation: Creation, number: int) -> Creation:
+def back(studio: Studio, creation: Creation, number: int, id: str | None = None) -> Creation:
     """A fork that ends where turn `number` ended; the creation stays as it is."""
     there = pictures(creation)[number - 1]
-    return studio.open(studio.store.create(there.step))
+    return studio.open(studio.store.create(there.step, id))
 
 
 def _rehearse(studio: Studio, shown: list[Picture], meant: Turn) -> None:
@@ -152,15 +186,14 @@ def _rehearse(studio: Studio, shown: list[Picture], meant: Turn) -> None:
 
 
 def _record(
-    studio: Studio,
-    creation: Creation,
-    wish: Wish,
-    change: Change | None,
-    base: Picture,
-    shown: list[Picture],
-    settings: dict[str, str | int | float | bool],
+    studio: Studio, creation: Creation, meant: Turn, part: int, said: str, base: Picture, shown: list[Picture]
 ) -> str:
-    """Write the turn's brief and, where the change is known, a person's word; return the new head."""
+    """Write the brief of a turn's wish and, where the change is known, a person's word; return the new head."""
+    wish = meant.wishes[part - 1]
+    change = _change(studio, wish, base, shown)
+    settings: dict[str, str | int | float | bool] = {"turn": len(shown) + 1, "base": meant.base, "said": said}
+    if len(meant.wishes) > 1:
+        settings |= {"part": part, "parts": len(meant.wishes)}
     store, old = studio.store, creation.brief
     images = [UnitImage(image=base.frame, mask=_mask(studio, change, base.frame))]
     units = []

@@ -191,7 +191,7 @@ class Studio(Intake):
         """
         Pause.at(options.get("pause", ()))
         old = self.reopen(name)
-        return self.go(old.id, afresh=False, head=old.head, **options)
+        return chat.rest(self, self.go(old.id, afresh=False, head=old.head, **options), **options)
 
     def answer(
         self,

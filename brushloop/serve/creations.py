@@ -29,12 +29,15 @@ from brushloop.serve.views import (
     Hash,
     Resumed,
     Said,
+    Spoken,
     StepList,
+    TurnList,
     Wanted,
     boxes_of,
     creation_view,
     event_view,
     step_view,
+    turn_views,
 )
 from brushloop.store import Store
 
@@ -270,6 +273,28 @@ def fork(id: Id, forked: Forked, request: Request, response: Response, key: Key 
     new, _ = jobs.submit(record, owner_of(request), forked.pause, key, f"fork {id} {forked.model_dump_json()}")
     response.headers["Location"] = f"/v1/creations/{new}"
     return _view(request, new)
+
+
+@router.post("/{id}/chat", status_code=202, response_model=CreationView)
+def chat(id: Id, spoken: Spoken, request: Request, response: Response) -> CreationView:
+    """Take a turn of a conversation over a finished creation: say what to change, or which picture to go back to.
+
+    Going back (`undo`, `back to the second one`) makes another creation, which `Location` names. What turns out not
+    to be possible only while it is worked on is told as the event `refused`, and the creation stays as it was.
+    """
+    jobs, owner = jobs_of(request), owner_of(request)
+    jobs.known(id, owner)
+    there = jobs.chat(id, spoken.said, owner, spoken.head, spoken.pause)
+    response.headers["Location"] = f"/v1/creations/{there}"
+    return _view(request, there)
+
+
+@router.get("/{id}/chat", response_model=TurnList)
+def turns(id: Id, request: Request) -> TurnList:
+    """The conversation so far: what was said in each turn, and the picture that it ended with."""
+    jobs = jobs_of(request)
+    jobs.known(id, owner_of(request))
+    return TurnList(data=turn_views(Creation(id, jobs.store.head(id), jobs.store)))
 
 
 @router.get("/{id}/tree", response_model=CreationList)

@@ -8,6 +8,7 @@ share one accelerator; a creation that waits for a person does not hold it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import threading
@@ -16,6 +17,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from brushloop.agent import chat
 from brushloop.agent.events import Event
 from brushloop.agent.run import Pause
 from brushloop.canvas import StopReason
@@ -89,12 +91,14 @@ class Jobs:
             job = self.log.job(id)
             if job.state not in ALIVE:
                 return
-            if not self._ended(id):
+            turn = job.said if self.store.head(id) == job.at else ""
+            if turn or not self._ended(id):
                 self._tell(id, "running")
                 try:
-                    self._go(id, job)
+                    self._go(id, job, turn)
                 except BrushloopError as error:
-                    self._tell(id, "failed", error={"code": error.code, "message": str(error)})
+                    still = turn and self.store.head(id) == job.at  # nothing came of it: the creation is as it was
+                    self._tell(id, "refused" if still else "failed", error={"code": error.code, "message": str(error)})
                     return
                 except Exception as error:
                     _told.exception("creation %s", id)
@@ -106,9 +110,15 @@ class Jobs:
                 self._interrupted.discard(id)
                 self._tell(id, "done")
 
-    def _go(self, id: str, job: Job) -> None:
-        """Work until it ends or waits; one that was cancelled just as it came to a pause goes on to its end."""
+    def _go(self, id: str, job: Job, turn: str) -> None:
+        """Work until it ends or waits; one that was cancelled just as it came to a pause goes on to its end.
+
+        A turn of a conversation is recorded first, and so is each further wish of it once the one before is done.
+        """
         afresh = job.afresh
+        if turn:
+            chat.say(self.studio, self.studio.open(id), turn)
+            self._told_by_chain(id)
         while True:
             self.studio.go(
                 id,
@@ -118,12 +128,22 @@ class Jobs:
                 cancel=lambda: id in self._cancelled,
                 interrupt=lambda: self._closing or id in self._interrupted,
             )
+            if chat.more(self.studio, self.studio.open(id)):
+                self._told_by_chain(id)
+                afresh = True
+                continue
             if id not in self._cancelled or self._closing or self._ended(id):
                 return
             afresh = False
 
     def _ended(self, id: str) -> bool:
-        return bool(self.store.get_step(self.store.head(id)).settings.get("stop_reason"))
+        creation = Creation(id, self.store.head(id), self.store)
+        return creation.finished and not chat.left(creation)
+
+    def _told_by_chain(self, id: str) -> None:
+        """Tell of steps that were recorded outside of a run."""
+        self.log.catch_up(id)
+        self._beat(id)
 
     def _hear(self, id: str, event: Event) -> None:
         match event["type"]:
@@ -141,6 +161,9 @@ class Jobs:
 
     def _tell(self, id: str, type: str, **told: object) -> None:
         self.log.append(id, type, **told)
+        self._beat(id)
+
+    def _beat(self, id: str) -> None:
         with self._changed:
             self._beats[id] += 1
             self._changed.notify_all()
@@ -202,6 +225,37 @@ class Jobs:
             Pause.at(pause)
             self.studio.say(id, edit)
             self._accept(id, pause=list(pause), afresh=False)
+
+    def chat(
+        self, id: str, said: str, owner: str = ANYONE, head: str | None = None, pause: Sequence[str] | None = None
+    ) -> str:
+        """Accept a turn of a conversation over a finished creation: once this returns, it is on the disk.
+
+        Args:
+            id: the creation.
+            said: what to change, or which picture to go back to.
+            owner: who says it.
+            head: the step that was looked at.
+            pause: where to wait for a person.
+
+        Returns:
+            The id of the creation; after going back it is another one, a fork at the end of the turn that was meant.
+
+        Raises:
+            ConflictError: it is being worked on, or is no longer at `head`.
+            InputError: it is not finished, or what was said speaks of something that is not there.
+        """
+        with self._idle(id) as job:
+            creation = Creation(id, self.store.head(id), self.store)
+            if head not in (None, creation.head):
+                raise ConflictError(f"creation {id} has moved on from step {head[:12]}: look at it again, then say it")
+            meant = chat.understood(self.studio, creation, said)
+            if meant.wishes:
+                pause = job.pause if pause is None else pause
+                Pause.at(pause)
+                self._accept(id, pause=list(pause), afresh=True, said=said, head=creation.head)
+                return id
+        return self.submit(lambda new: chat.back(self.studio, creation, meant.base, new), owner)[0]
 
     def resume(self, id: str, pause: Sequence[str] | None = None) -> None:
         """Go on with one that waits, failed, was cancelled or was left.
@@ -277,11 +331,12 @@ class Jobs:
         Raises:
             UnknownCreationError: there is none, or it is somebody else's.
         """
-        self.store.head(id)
-        job = self.log.job(id)
-        if owner not in (ANYONE, job.owner):
-            raise UnknownCreationError(f"no creation {id!r}")
-        return job
+        with contextlib.suppress(UnknownCreationError):
+            self.store.head(id)
+            job = self.log.job(id)
+            if owner in (ANYONE, job.owner):
+                return job
+        raise UnknownCreationError(f"no creation {id!r}")  # in both cases the same words, and not where they are kept
 
     def catch_up(self, id: str) -> None:
         """Bring the log in line with the chain, unless somebody works on it and will do so."""

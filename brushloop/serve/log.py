@@ -42,6 +42,9 @@ class Job:
     afresh: bool = True
     """Whether it may wait before the node that comes next: not where a person has just answered."""
     cancelled: bool = False
+    said: str = ""
+    """A turn of a conversation that is to be taken: it is not, as long as the newest step is still `at`."""
+    at: str = ""
     next: str | None = None
     """The node before which it waits."""
     error: dict[str, str] | None = None
@@ -60,6 +63,8 @@ class Job:
                     request=str(line.get("request", self.request)),
                     pause=tuple(line.get("pause", ())),
                     afresh=bool(line.get("afresh", True)),
+                    said=str(line.get("said", "")),
+                    at=str(line.get("head", "")),
                 )
             case "running":
                 return replace(self, state="running")
@@ -73,6 +78,8 @@ class Job:
                 return replace(self, state="waiting", next=line.get("next"), denoising=None)
             case "failed":
                 return replace(self, state="failed", error=line.get("error"), denoising=None)
+            case "refused":
+                return replace(self, state="finished", error=line.get("error"), denoising=None)
             case "done":
                 return replace(self, state="finished", denoising=None)
         return self

@@ -159,6 +159,19 @@ def _add_making(server: MCPServer, jobs: Jobs) -> None:
 
     @server.tool(annotations=make, structured_output=False)
     @_told
+    async def chat(
+        id: Id,
+        said: Annotated[Prompt, Field(description="What to change, or which picture to go back to.")],
+        ctx: Context,
+        wait: Wait = 60,
+    ) -> CallToolResult:
+        """Change a finished picture by a turn of a conversation: `add a rocket`, `the second one, but blue`, `undo`."""
+        await asyncio.to_thread(_open, jobs, ctx, id)
+        there = await asyncio.to_thread(jobs.chat, id, said, _owner(ctx))
+        return await _result(jobs, ctx, there, wait)
+
+    @server.tool(annotations=make, structured_output=False)
+    @_told
     async def cancel(id: Id, ctx: Context) -> CallToolResult:
         """End one that is in work, with its best picture so far."""
         await asyncio.to_thread(_open, jobs, ctx, id)

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from brushloop.agent.chat import pictures
 from brushloop.canvas import MAX_PROMPT, Box, Correction, Critique, Frame, Plan, Task
 from brushloop.creation import Creation
 from brushloop.serve.log import Job, JobState, Line
@@ -99,6 +100,18 @@ class Resumed(Asked):
     pause: Pauses | None = None
 
 
+class Spoken(Asked):
+    """A turn of a conversation."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"said": "add a rocket and make the cat blue"}]}
+    )
+
+    said: Words = Field(description="What to change, or which picture to go back to.", examples=["add a rocket"])
+    head: Hash | None = Field(default=None, description="The step that was looked at: refused if it is not the newest.")
+    pause: Pauses | None = Field(default=None, description="Where to wait; null: as before.")
+
+
 class Forked(Said):
     """Another creation, from any step of one."""
 
@@ -168,7 +181,7 @@ class CreationView(BaseModel):
     id: str
     object: Literal["creation"] = "creation"
     state: JobState
-    prompt: str
+    prompt: str = Field(description="What it was asked for; later turns of a conversation stand in its chat.")
     task: Task
     seed: int
     head: Hash
@@ -201,6 +214,24 @@ class StepList(BaseModel):
     object: Literal["list"] = "list"
     data: list[StepView]
     has_more: bool
+
+
+class TurnView(BaseModel):
+    """What one turn of a conversation ended with."""
+
+    number: int = Field(description="How it is spoken of: `the second one`, `picture 2`.")
+    said: str
+    base: int = Field(description="The number of the picture it went on from; 0 for none.")
+    picture: PictureView
+    step: Hash = Field(description="Its last step.")
+
+
+class TurnList(BaseModel):
+    """A conversation, the first turn first."""
+
+    object: Literal["list"] = "list"
+    data: list[TurnView]
+    has_more: bool = False
 
 
 class ErrorBody(BaseModel):
@@ -266,10 +297,11 @@ def creation_view(store: Store, id: str, job: Job, family: dict[str, str] | None
     steps = creation.steps
     origin = store.get_step(head.root).parent
     now = job.denoising
+    described = next((step.brief.prompt for step in reversed(steps) if step.brief and "said" not in step.settings), "")
     return CreationView(
         id=id,
         state=job.state,
-        prompt=creation.brief.prompt,
+        prompt=described or creation.brief.prompt,
         task=creation.brief.task,
         seed=creation.brief.seed,
         head=head.head,
@@ -287,6 +319,16 @@ def creation_view(store: Store, id: str, job: Job, family: dict[str, str] | None
         error=job.error,
         forked_from=Origin(step=origin, creation=(family or {}).get(origin)) if origin else None,
     )
+
+
+def turn_views(creation: Creation) -> list[TurnView]:
+    """The conversation over a creation so far."""
+    turns = []
+    for number, turn in enumerate(pictures(creation), 1):
+        shown = picture_view(creation.id, turn.frame)
+        assert shown is not None
+        turns.append(TurnView(number=number, said=turn.said, base=turn.base, picture=shown, step=turn.step))
+    return turns
 
 
 def event_view(store: Store, id: str, line: Line) -> dict[str, Any]:
