@@ -13,10 +13,11 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Version of the step format. A reader refuses steps of a later version.
 
-Since 2 budgets know memory, findings say what is seen, and corrections name any of 26 kinds of edit.
+Since 2 budgets know memory, findings say what is seen, and corrections name any of 26 kinds of edit; since 3 plans
+name tools and materials.
 """
 
 MAX_PROMPT = 2_000
@@ -138,6 +139,10 @@ class PlanStep(Noun):
     """Indices into `Plan.elements`."""
 
 
+Need = Annotated[str, Field(min_length=1, max_length=80)]
+"""A tool or a material, in a word or two."""
+
+
 class Plan(Noun):
     """What will be in the picture, and in which order it is painted."""
 
@@ -145,6 +150,10 @@ class Plan(Noun):
     steps: Annotated[tuple[PlanStep, ...], Field(min_length=1, max_length=64)]
     style: str | None = None
     domain: str | None = None
+    tools: Annotated[tuple[Need, ...], Field(max_length=32)] = ()
+    """What a person works with who makes it by hand; empty unless the making is what is planned."""
+    materials: Annotated[tuple[Need, ...], Field(max_length=32)] = ()
+    """As `tools`: what it is made of."""
 
     @model_validator(mode="after")
     def _steps_add_known_elements(self) -> Plan:

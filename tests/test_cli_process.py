@@ -40,6 +40,7 @@ def test_process_writes_frames_in_order(capsys: pytest.CaptureFixture[str], made
     assert code == 0 and [Path(path).name for path in told["frames"]] == [f"frame-0{n}.png" for n in range(1, 7)]
     assert len(set(told["texts"])) == 6 and all(Image.open(path).size == (32, 32) for path in told["frames"])
     assert json.loads((out / "process.json").read_text()) == told
+    assert told["tools"] == ["a vector editor"] and told["materials"] == ["shapes and gradients"]
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
@@ -127,7 +128,7 @@ def test_a_guide_in_one_line(capsys: pytest.CaptureFixture[str], made: list[str]
         assert code == 0 and told["guide"] == str(guide) and guide.read_bytes().startswith(magic)
     page = (tmp_path / "guide.html").read_text()
     assert "<h1" in page and "cake" in page and page.count("data:image/") == len(told["frames"])
-    assert "painted backwards" in page
+    assert "painted backwards" in page and "a vector editor" in page and "shapes and gradients" in page
     slides = tmp_path / "cat.ora"
     assert call(capsys, "process", "a cat", "--domain", "emoji", "--guide", str(slides), *made)[0] == 0
     assert slides.read_bytes().startswith(b"PK")

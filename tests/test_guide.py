@@ -10,12 +10,12 @@ from fakes import GROUND, MODEL, PLAN, ToyPainter, ToyVLM
 from guides import painted, process_book
 from PIL import Image
 
-from brushloop import Studio
+from brushloop import Plan, Studio
 from brushloop.critic.critic import Critic
 from brushloop.errors import BackendError, InputError
 from brushloop.tutorial.book import Book
 from brushloop.tutorial.checker import check, critic_witness
-from brushloop.tutorial.guide import is_rtl, legible, short
+from brushloop.tutorial.guide import Guide, is_rtl, legible, short
 from brushloop.tutorial.making import book_of, process_guide
 from brushloop.tutorial.writer import check_writes, rewritten, vlm_witness
 from brushloop.vlm import Question, Reply
@@ -70,6 +70,18 @@ def test_processes() -> None:
     with pytest.raises(InputError, match="2 frames and 1 texts"):
         process_guide("two", frames, ["one"])
     assert [step.title for step in process_guide("two", frames).steps] == ["Step 1", "Step 2"]
+
+
+def test_tools_and_materials_come_from_the_plan_or_from_its_domain() -> None:
+    def told(plan: Plan) -> Guide:
+        studio = Studio(painter=ToyPainter(), vlm=ToyVLM(plans=[plan]))
+        return book_of(studio.paint("a cat and a red ball on a beach")).guide
+
+    named = told(PLAN.model_copy(update={"tools": ("a knife",), "materials": ("clay", "water"), "domain": "cook"}))
+    assert named.tools == ("a knife", "toy-painter") and named.materials == ("clay", "water"), "the plan's own words"
+    known = told(PLAN.model_copy(update={"domain": "clay sculpture"}))
+    assert known.tools[:2] == ("wire tools", "armature") and known.materials == ("modelling clay",)
+    assert told(PLAN.model_copy(update={"domain": "weaving"})).tools == ("toy-painter",), "an unknown way has no data"
 
 
 def test_texts_are_made_safe_and_short() -> None:

@@ -62,6 +62,8 @@ def test_what_the_new_plan_forgets_is_still_there() -> None:
     new = kept(PLAN, 1, critique(P, P, P), alone)
     assert [element.name for element in new.elements] == ["boat", "beach", "cat", "ball"]
     assert new.due(0) == (0, 1, 2, 3)
+    needing = PLAN.model_copy(update={"tools": ("a brush",), "materials": ("ink",)})
+    assert kept(needing, 1, critique(P, P, P), alone).tools == ("a brush",)
 
 
 def test_of_two_alike_the_nearer_one_is_meant() -> None:

@@ -195,6 +195,9 @@ def _shown(creation: Creation) -> list[str]:
         if creation.plan
         else []
     )
+    for name in ("tools", "materials"):
+        needed: tuple[str, ...] = getattr(creation.plan, name, ())
+        lines += [f"{name:<9} {clean(', '.join(needed))}"] if needed else []
     lines += [f"says      {clean(creation.steps[-1].text)}"] if creation.finished else []
     return lines + ([f"picture   {creation.store.image_path(frame)}"] if frame else [])
 

@@ -263,7 +263,8 @@ def _check_guide(path: Path | None) -> None:
 
 
 def _write_guide(made: Process, given: Path | None, path: Path) -> None:
-    """Write a guide to the frames, in their own words."""
+    """Write a guide to the frames, in their own words, with the tools and materials of their domain."""
+    from brushloop.painter.domains import domain
     from brushloop.tutorial.exporters import exporter_for, write
     from brushloop.tutorial.making import process_book
 
@@ -273,15 +274,17 @@ def _write_guide(made: Process, given: Path | None, path: Path) -> None:
     exporter = exporter_for(path)
     name = path.name[: -len(exporter.suffix)]
     title = made.prompt or (given.stem if given else made.domain)
-    write(process_book(title, made.frames, made.texts, told[0].upper() + told[1:], name), exporter, path)
+    told = told[0].upper() + told[1:]
+    write(process_book(title, made.frames, made.texts, told, name, domain(made.domain)), exporter, path)
 
 
 def _write(made: Process, folder: Path, given: Path | None, guide: Path | None, as_json: bool) -> None:
     """Write the frames, numbered, and `process.json`; the picture given is copied, byte for byte, as the last."""
     from brushloop.files import write_atomically
+    from brushloop.painter.domains import domain
     from brushloop.record import plain, png_from
 
-    paths = []
+    paths, needed = [], domain(made.domain)
     for number, frame in enumerate(made.frames, start=1):
         last = given if number == len(made.frames) else None
         path = folder / f"frame-{number:02}{last.suffix.lower() if last else '.png'}"
@@ -290,6 +293,7 @@ def _write(made: Process, folder: Path, given: Path | None, guide: Path | None, 
     value = {
         "frames": paths, "texts": list(made.texts), "domain": made.domain, "prompt": made.prompt, "seed": made.seed,
         "model": made.model.model_dump(mode="json"), "folder": str(folder),
+        "tools": list(needed.tools), "materials": list(needed.materials),
     }  # fmt: skip
     write_atomically(str(folder / "process.json"), json.dumps(value, indent=2).encode())
     lines = [f"{path}  {clean(text)}" for path, text in zip(paths, made.texts, strict=True)]

@@ -35,7 +35,8 @@ def kept(old: Plan, step: int, critique: Critique, new: Plan) -> Plan:
         left = tuple(index for index in stroke.adds if index not in found)
         if left or not stroke.adds:
             steps.append(stroke.model_copy(update={"adds": left}))
-    return new.model_copy(update={"elements": tuple(elements), "steps": tuple(steps)})
+    needed = {"tools": new.tools or old.tools, "materials": new.materials or old.materials}
+    return new.model_copy(update={"elements": tuple(elements), "steps": tuple(steps), **needed})
 
 
 def standing(plan: Plan, step: int, critique: Critique) -> list[Element]:

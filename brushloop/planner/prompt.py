@@ -1,6 +1,6 @@
 """What the planner asks a vision-language model, word for word. The embedded model is trained on these texts.
 
-Other models are told what they mean by the instructions in `instructions.v1.md`, which come before the question. A
+Other models are told what they mean by the instructions in `instructions.v2.md`, which come before the question. A
 text with a version is never changed: a better one gets the next number.
 """
 
@@ -15,7 +15,7 @@ from brushloop.canvas import Critique, Plan, Status
 
 @cache
 def _instructions() -> str:
-    return Path(__file__).with_name("instructions.v1.md").read_text(encoding="utf-8").strip()
+    return Path(__file__).with_name("instructions.v2.md").read_text(encoding="utf-8").strip()
 
 
 def instructions(conversation: str = "") -> str:

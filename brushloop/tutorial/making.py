@@ -16,6 +16,7 @@ from brushloop.agent.chapters import Chapter, Entry, chapters, thing
 from brushloop.canvas import Brief, Frame, Plan, Status, StepKind, Task
 from brushloop.creation import Creation
 from brushloop.errors import InputError
+from brushloop.painter.domains import Domain, domains
 from brushloop.record import plain, png_from
 from brushloop.tutorial.book import Book
 from brushloop.tutorial.guide import Act, Difficulty, Guide, GuideStep, Shot, Source, short
@@ -45,11 +46,12 @@ def book_of(creation: Creation, name: str = "guide") -> Book:
         before = step.after
     brief, plan = creation.brief, creation.plan
     size = f"a canvas of {before.frame.width} × {before.frame.height} pixels" if before else ""
+    tools, materials = needs(plan)
     guide = Guide(
         title=short(brief.prompt),
         introduction=_introduction(creation, len(steps)),
-        materials=tuple(filter(None, [size, *(thing(element) for element in (plan.elements if plan else ()))])),
-        tools=tuple(dict.fromkeys(tool for step in steps for tool in step.tools)),
+        materials=materials or tuple(filter(None, [size, *map(thing, plan.elements if plan else ())])),
+        tools=tuple(dict.fromkeys((*tools, *(tool for step in steps for tool in step.tools)))),
         seconds=sum(float(creation.store.measurements(digest).get("seconds", 0)) for digest in creation.hashes),
         difficulty=difficulty(len(steps)),
         steps=tuple(steps),
@@ -59,10 +61,34 @@ def book_of(creation: Creation, name: str = "guide") -> Book:
     return Book(guide, creation.store.get_image, name)
 
 
+def needs(plan: Plan | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Tools and materials of what is planned: those that the plan names, else those of its domain; or none."""
+    if plan is None:
+        return (), ()
+    known = next((each for each in domains() if each.name == plan.domain), None)
+    return plan.tools or (known.tools if known else ()), plan.materials or (known.materials if known else ())
+
+
 def process_guide(
-    title: str, frames: Sequence[Frame], texts: Sequence[str] = (), tool: str = "", introduction: str = ""
+    title: str,
+    frames: Sequence[Frame],
+    texts: Sequence[str] = (),
+    tool: str = "",
+    introduction: str = "",
+    *,
+    tools: Sequence[str] = (),
+    materials: Sequence[str] = (),
 ) -> Guide:
     """A guide to a process: its frames in order, each with what to do (a process may have no words).
+
+    Args:
+        title: what is made.
+        frames: the states of the work, in order.
+        texts: what to do for each of them; or none.
+        tool: what every step uses.
+        introduction: the sentences before the steps.
+        tools: what is used besides; nobody has said in which steps.
+        materials: what it is made of.
 
     Raises:
         InputError: there is no frame, or the texts are not as many as the frames.
@@ -84,21 +110,28 @@ def process_guide(
                 tools=(tool,) if tool else (),
             )
         )
-    tools = (tool,) if tool else ()
     return Guide(
         title=title,
         introduction=introduction,
         steps=tuple(steps),
-        tools=tools,
+        tools=((tool,) if tool else ()) + tuple(tools),
+        materials=tuple(materials),
         states=tuple(frames),
         difficulty=difficulty(len(steps)),
     )
 
 
 def process_book(
-    title: str, images: Sequence[Image], texts: Sequence[str] = (), introduction: str = "", name: str = "guide"
+    title: str,
+    images: Sequence[Image],
+    texts: Sequence[str] = (),
+    introduction: str = "",
+    name: str = "guide",
+    domain: Domain | None = None,
 ) -> Book:
     """The guide to a process whose frames are pictures in memory, as `process_guide` makes it.
+
+    With a domain it names the tools and materials of that.
 
     Raises:
         InputError: there is no frame, or the texts are not as many as the frames.
@@ -110,7 +143,9 @@ def process_book(
         digest = hashlib.sha256(png_from(image)).hexdigest()
         frames.append(Frame(hash=digest, width=image.width, height=image.height))
         pixels[frames[-1]] = image
-    return Book(process_guide(short(title), frames, texts, introduction=introduction), pixels.__getitem__, name)
+    tools, materials = (domain.tools, domain.materials) if domain else ((), ())
+    guide = process_guide(short(title), frames, texts, "", introduction, tools=tools, materials=materials)
+    return Book(guide, pixels.__getitem__, name)
 
 
 def difficulty(steps: int) -> Difficulty:
