@@ -147,11 +147,12 @@ class LocalFiles:
         self.url = os.path.abspath(os.path.expanduser(path))
 
     def where(self, name: str) -> str:
-        return os.path.join(self.url, *name.split("/"))
+        return f"{self.url}{os.sep}{name.replace('/', os.sep)}"
 
     def read(self, name: str) -> bytes:
         try:
-            return Path(self.where(name)).read_bytes()
+            with open(self.where(name), "rb") as file:
+                return file.read()
         except FileNotFoundError:
             raise
         except OSError as error:

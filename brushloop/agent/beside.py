@@ -54,7 +54,7 @@ def attended(
     hear: Callable[[T], None] | None,
     cancel: Callable[[], bool] | None,
 ) -> None:
-    """Do `work(tell, cancelled)` in a thread; `hear` gets what it tells, in this one.
+    """Do `work(tell, cancelled)` in a thread; `hear` gets what it tells, in this one (None: nothing is handed over).
 
     `cancelled()` is true once `cancel()` is, or Ctrl-C was pressed: then the work is awaited before that is raised.
     """
@@ -64,7 +64,7 @@ def attended(
         return stop.is_set() or (cancel is not None and cancel())
 
     def watched(tell: Callable[[T], None]) -> None:
-        work(tell, cancelled)
+        work(tell if hear else lambda event: None, cancelled)
 
     with closing(beside(watched, stop)) as events:
         for event in events:
