@@ -439,4 +439,5 @@ def test_the_description_has_examples_and_names_every_error(client: Client) -> N
 def test_about_tells_what_can_be_asked(client: Client) -> None:
     about = client.get("/v1/about").json()
     assert about["size"] == [40, 40] and "refine" in about["nodes"]
+    assert {"add", "style"} <= {edit["name"] for edit in about["edits"]}, "a painter that names none may be asked any"
     assert [model["id"] for model in client.get("/v1/models").json()["data"]] == ["toy-painter", "toy-vlm"]

@@ -19,9 +19,10 @@ from typing import Any
 import httpx
 import payloads
 import pytest
-from fakes import INK, PLAN, ToyPainter, ToyVLM, look
+from fakes import INK, PLAN, SHORT, ToyPainter, ToyVLM, look
 from PIL import Image
 from serving import running, toy_studio
+from test_chat import Knowing
 from test_trust_page import creation
 
 from brushloop import Step, Studio
@@ -274,6 +275,43 @@ def test_a_picture_of_ones_own_is_edited_within_a_mask(home: Path, open_page: Op
         assert made.crop(right).tobytes() != given.crop(right).tobytes()
 
 
+def test_a_conversation_by_clicking(home: Path, open_page: Open) -> None:
+    with running(create_app(Studio(ToyPainter(), Knowing([SHORT]), home))) as url:
+        id = httpx.post(f"{url}/v1/creations", json={"prompt": PROMPT}).json()["id"]
+        page = open_page(f"{url}/#/{id}", refused=400)
+        stands(page, "Finished")
+        talk = page.get_by_role("region", name="Conversation")
+        talk.get_by_label("Say what to change").fill("remove the zebra")
+        button(talk, "Say").click()
+        assert "zebra" in talk.get_by_role("alert").inner_text()
+        for number, said in enumerate(("add a kite and remove the cat", "make the ball blue"), 2):
+            talk.get_by_label("Say what to change").fill(said)
+            button(talk, "Say").click()
+            talk.get_by_text(said).wait_for()
+            stands(page, "Finished")
+            assert talk.get_by_role("listitem").count() == number
+        assert not talk.get_by_role("alert").count()
+        accessible(page)
+        fits(page)
+        shot(page, "chat")
+        page.get_by_role("heading", name=PROMPT, exact=True).wait_for()
+        talk.get_by_role("button", name="Back to picture 2").click()
+        page.wait_for_url(lambda there: not there.endswith(id))
+        stands(page, "Finished")
+        assert talk.get_by_role("listitem").count() == 2
+        family = page.get_by_role("navigation", name="Forks").get_by_role("link")
+        assert family.count() == 2, "going back is a fork, and it stands in the tree"
+
+
+def test_what_others_do_to_one_that_waits_is_seen(home: Path, open_page: Open) -> None:
+    with running(create_app(toy_studio(home))) as url:
+        id = httpx.post(f"{url}/v1/creations", json={"prompt": PROMPT, "pause": ["after:plan"]}).json()["id"]
+        page = open_page(f"{url}/#/{id}")
+        stands(page, "Waits for you")
+        httpx.post(f"{url}/v1/creations/{id}/answer", json={}).raise_for_status()
+        stands(page, "Finished")
+
+
 def test_a_step_is_seen_within_a_second_of_its_event(home: Path, open_page: Open) -> None:
     with running(create_app(toy_studio(home, slow=0.1))) as url:
         page = open_page(url)
@@ -361,6 +399,7 @@ def test_at_the_width_of_a_phone_and_in_both_lights(home: Path, open_page: Open,
         ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
         other = "dark" if light == "light" else "light"
         page.get_by_label("Light").select_option(other)
+        page.locator(f":root[data-light={other}]").wait_for()
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") != ground
         accessible(page)
 

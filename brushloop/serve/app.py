@@ -18,6 +18,8 @@ from starlette.exceptions import HTTPException
 import brushloop
 from brushloop.agent.graph import NODES
 from brushloop.agent.studio import Studio
+from brushloop.canvas import EditType
+from brushloop.edits import DEFINITIONS
 from brushloop.errors import (
     BrushloopError,
     ConflictError,
@@ -27,6 +29,7 @@ from brushloop.errors import (
     UnknownCreationError,
     UnwritableError,
 )
+from brushloop.painter.base import Painter, inner
 from brushloop.serve import creations, front, images
 from brushloop.serve.export import FormView, forms
 from brushloop.serve.guard import COOKIE, Guard, Rules, failure
@@ -51,6 +54,13 @@ class Health(BaseModel):
     version: str
 
 
+class EditView(BaseModel):
+    """A kind of edit that a correction can ask for."""
+
+    name: EditType
+    about: str
+
+
 class About(BaseModel):
     """What this server can do."""
 
@@ -61,6 +71,7 @@ class About(BaseModel):
     nodes: list[str] = Field(description="Where it can wait: before:<node> or after:<node>.")
     upload: int = Field(description="Most bytes of a request.")
     exports: list[FormView] = Field(description="The forms that a creation can be exported in.")
+    edits: list[EditView] = Field(description="The kinds of edit that a correction can ask of this painter.")
 
 
 class Key(BaseModel):
@@ -126,6 +137,7 @@ def _add_own(app: FastAPI, rules: Rules) -> None:
             nodes=list(NODES),
             upload=rules.upload,
             exports=forms(),
+            edits=_edits(studio.painter),
         )
 
     @app.post("/v1/session", status_code=204, tags=["server"], responses=creations.ERRORS)
@@ -135,6 +147,13 @@ def _add_own(app: FastAPI, rules: Rules) -> None:
             raise HTTPException(401, "no valid API key")
         if rules.keys:
             response.set_cookie(COOKIE, key.key, httponly=True, samesite="strict")
+
+
+def _edits(painter: Painter) -> list[EditView]:
+    """The kinds that a painter was taught; those that follow a picture are for `brushloop edit`."""
+    known = getattr(inner(painter), "edits", None)
+    plain = {kind: told.about for kind, told in DEFINITIONS.items() if not told.visual}
+    return [EditView(name=kind, about=about) for kind, about in plain.items() if known is None or kind in known]
 
 
 def _refused(request: Request, error: Exception) -> Response:

@@ -49,8 +49,12 @@ export interface Creation {
   forked_from: { step: string; creation: string | null } | null;
 }
 
+/** What a turn of a conversation ended with. */
+export interface Turn { number: number; said: string; base: number; picture: Picture; step: string }
+
+export interface Kind { name: string; about: string }
 export interface Form { name: string; suffix: string; about: string }
-export interface About { version: string; size: [number, number]; painter: string; vlm: string; upload: number; exports: Form[] }
+export interface About { version: string; size: [number, number]; painter: string; vlm: string; upload: number; exports: Form[]; edits: Kind[] }
 
 /** An event of a creation; what belongs to its type stands beside it. */
 export type Told = { type: string; at: string } & Record<string, unknown>;
@@ -82,7 +86,7 @@ export async function call<T>(path: string, body?: unknown): Promise<T> {
   return value as T;
 }
 
-const TYPES = ["queued", "running", "step", "denoise", "wait", "paused", "cancel", "failed", "done"];
+const TYPES = ["queued", "running", "step", "denoise", "wait", "paused", "cancel", "failed", "refused", "done"];
 
 /** Hear the events of a creation after number `after`, each once and in order; returns how to stop.
  *  The browser asks again by itself when it is cut off, from where it was. */
@@ -94,6 +98,13 @@ export function listen(id: string, after: number, hear: (told: Told, number: num
       if (number > after) hear(JSON.parse((event as MessageEvent).data) as Told, (after = number));
     });
   return () => source.close();
+}
+
+/** Whether anything was told of a creation after event `after`. */
+export async function moved(id: string, after: number): Promise<boolean> {
+  const answer = await fetch(`/v1/creations/${id}/events?after=${after}&wait=false`);
+  await answer.body?.cancel();
+  return answer.status === 200;
 }
 
 /** The address of a picture at most so many pixels wide; a small one comes as it is. */

@@ -1,14 +1,17 @@
 // One creation, live: the stage, what can be done now, the rounds, and the forks.
 
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { call, listen, Refusal, type About, type Told } from "./api";
+import { call, listen, moved, Refusal, type About, type Told } from "./api";
 import { Answer } from "./answer";
+import { Chat } from "./chat";
 import { ForkSheet, Tree } from "./fork";
 import { Refused, useWork } from "./parts";
 import { Stage } from "./stage";
 import { after, entries as told, read, standing, type Story } from "./story";
 import { Timeline } from "./timeline";
 
+/** Milliseconds between looks at one that nobody works on. */
+const LOOK = 5000;
 const ENDED = ["waiting", "finished", "failed", "unfinished"];
 
 export function CreationPage({ id, about }: { id: string; about: About | null }) {
@@ -40,7 +43,8 @@ export function CreationPage({ id, about }: { id: string; about: About | null })
           {chosen !== null && entry !== newest && <button type="button" class="plain" onClick={() => choose(null)}>Back to the newest</button>}
         </div>
         <div class="then">
-          {view.state === "waiting" && <Answer key={view.head} view={view} picture={view.picture} critique={critique} />}
+          {view.state === "waiting" && <Answer key={view.head} view={view} about={about} picture={view.picture} critique={critique} />}
+          <Chat key={view.id} view={view} />
           <Tree view={view} />
           <Timeline view={view} entries={entries} chosen={entry?.number ?? -1} choose={choose} />
         </div>
@@ -88,15 +92,21 @@ function useStory(id: string): { story: Story | null; refused: string } {
     setRefused("");
     void begin();
     const again = () => void begin();
-    const back = () => now.current && ENDED.includes(now.current.view.state) && void begin(); // others may have acted
+    const look = async () => { // others may have acted: nothing is streamed before somebody does
+      const view = now.current?.view;
+      if (!view || !ENDED.includes(view.state) || document.hidden) return;
+      if (await moved(id, view.events).catch(() => false)) await begin();
+    };
+    const looking = window.setInterval(() => void look(), LOOK);
     window.addEventListener("acted", again);
-    window.addEventListener("focus", back);
+    window.addEventListener("focus", look);
     return () => {
       gone = true;
       clearTimeout(timer);
+      clearInterval(looking);
       stop();
       window.removeEventListener("acted", again);
-      window.removeEventListener("focus", back);
+      window.removeEventListener("focus", look);
     };
   }, [id]);
   return { story, refused };

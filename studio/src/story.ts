@@ -42,6 +42,7 @@ export function after(story: Story, told: Told): Story | null {
     case "paused": return with_({ state: "waiting", next: String(told.next), progress: null });
     case "cancel": return with_({ cancelling: true });
     case "failed": return with_({ state: "failed", error: told.error as never, progress: null });
+    case "refused": return with_({ state: "finished", error: told.error as never, progress: null });
     case "done": return with_({ state: "finished", progress: null, cancelling: false });
     case "step": {
       const step = told as unknown as Step;
