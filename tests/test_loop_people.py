@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from fakes import CAT, INK, PLAN, SHORT, ToyPainter, ToyVLM, add
+from fakes import BALL, CAT, INK, PLAN, SHORT, ToyPainter, ToyVLM, add, look
 from langgraph.checkpoint.memory import InMemorySaver
 from PIL import Image
 
 from brushloop import Creation, Critique, Step, StopReason, Studio
 from brushloop.agent.checkpoints import serializer
-from brushloop.canvas import Finding, Status, StepKind, Verdict
+from brushloop.agent.words import of_element
+from brushloop.canvas import Correction, EditType, Finding, PlanStep, Status, StepKind, Verdict
 from brushloop.errors import InputError, SizeError, UnknownCreationError
 
 PROMPT = "a cat and a red ball on a beach"
@@ -113,6 +114,59 @@ def test_a_correction_is_done_whatever_the_critic_thinks() -> None:
     creation = studio.answer(waiting.id, add("kite", box))
     assert human(creation).text == "asked: add a kite"
     assert creation.image and creation.image.getpixel((24, 6)) == INK
+
+
+def asked(edit: str, instruction: str, *regions: tuple[int, int, int, int]) -> Correction:
+    return Correction(edit=EditType(edit), instruction=instruction, regions=regions)
+
+
+@pytest.mark.parametrize(
+    ("correction", "things"),
+    [
+        (asked("remove", "remove the cat", CAT), ["beach", "red ball"]),
+        (asked("color", "make the ball blue", BALL), ["beach", "cat", "blue ball"]),
+        (asked("replace", "replace with a dog", CAT), ["beach", "dog", "red ball"]),
+        (asked("replace", "replace the cat with two dogs", CAT), ["beach", "two dogs", "red ball"]),
+        (asked("background", "change the background to a desert"), ["desert", "cat", "red ball"]),
+        (asked("replace", "replace with a cat", CAT), None),
+        (asked("color", "make the ball red", BALL), None),
+        (asked("remove", "remove the dog", CAT), None),
+        (asked("add", "add a kite", (50, 5, 70, 25)), None),
+    ],
+)
+def test_a_correction_that_contradicts_the_plan_changes_it(correction: Correction, things: list[str] | None) -> None:
+    """Else the loop would put back what a person took away."""
+    vlm = ToyVLM([SHORT], looks=[None, look("wrong", "missing", "wrong", verdict="refine")])
+    studio = Studio(ToyPainter(), vlm)
+    waiting = studio.paint(PROMPT, pause=["after:reflect"])
+    creation = studio.answer(waiting.id, correction, pause=["after:reflect"])
+    assert creation.plan and kinds(creation)[4:] == ["human", "refine", "reflect"]
+    if things is None:
+        assert creation.plan == SHORT and human(creation).plan is None
+        return
+    assert [of_element(element) for element in creation.plan.elements] == things
+    assert human(creation).text.endswith(f"(the plan now has: {', '.join(things)})")
+    assert len(vlm.questions[-1].text.splitlines()) == 2 + len(things), "and the critic is asked about that"
+    assert studio.resume(creation.id).finished and studio.store.verify(creation.id) == []
+
+
+def test_what_a_person_takes_away_in_the_first_step_is_not_missed_in_the_second() -> None:
+    studio = Studio(ToyPainter(), ToyVLM())
+    waiting = studio.paint(PROMPT, pause=["after:reflect"])
+    creation = studio.answer(waiting.id, asked("remove", "remove the cat", CAT))
+    assert creation.plan and [step.adds for step in creation.plan.steps] == [(0,), (1,)]
+    assert creation.stop_reason is StopReason.ACCEPTED
+    assert [step.text for step in creation.steps if step.kind is StepKind.DRAFT] == [
+        "paint a beach with a cat",
+        "add a red ball",
+    ]
+    moved = studio.fork(creation.hashes[3], edit=asked("move", "move the ball up", BALL, (60, 10, 90, 40)))
+    assert moved.plan and moved.plan.elements[2].boxes == ((60, 10, 90, 40),)
+    with pytest.raises(InputError, match="nothing would be left"):
+        step = PlanStep(instruction="a cat", adds=(0,))
+        only = SHORT.model_copy(update={"elements": SHORT.elements[1:2], "steps": (step,)})
+        one = Studio(ToyPainter(), ToyVLM([only])).paint(PROMPT, pause=["after:reflect"])
+        studio.answer(one.id, asked("remove", "remove the cat", CAT))
 
 
 def test_another_picture_stands() -> None:

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from brushloop.agent import words
+from brushloop.agent.amending import amended, renumbered
 from brushloop.agent.given import fitted_mask
 from brushloop.agent.state import State, shown
 from brushloop.canvas import Box, Correction, Critique, Frame, Plan, Step, StepKind, Verdict
@@ -46,10 +47,15 @@ def human_step(state: State, edit: Edit, store: Store, size: tuple[int, int], ma
             masked = (frame, store.put_image(area))
             step = step.model_copy(update={"inputs": masked, "settings": {"mask": True}})
         asked = Critique(verdict=Verdict.REFINE, corrections=(edit,))
+        state, changed = _agreeing(state, edit)
+        step = step.model_copy(update={"plan": changed})
         critique = _overruled(state, asked)
         # A person asked for the change, so what comes of it replaces what is there, whatever the critic thinks.
         critique = critique.model_copy(update={"score": 0.0, "corrections": (edit,)})
-        return step.model_copy(update={"critique": critique, "text": f"asked: {edit.instruction}"})
+        text = f"asked: {edit.instruction}"
+        if changed:
+            text += f" (the plan now has: {', '.join(map(words.of_element, changed.elements))})"
+        return step.model_copy(update={"critique": critique, "text": text})
     if isinstance(edit, Critique):
         critique = _overruled(state, edit)
         assert state["plan"] is not None
@@ -68,6 +74,20 @@ def around(mask: Image) -> Box:
     across, down = 100 / mask.width, 100 / mask.height
     low = math.floor(left * across), math.floor(top * down)
     return *low, min(100, math.ceil(right * across)), min(100, math.ceil(bottom * down))
+
+
+def _agreeing(state: State, edit: Correction) -> tuple[State, Plan | None]:
+    """The state with a plan that agrees with a correction, and that plan, if it is another."""
+    plan, best = state["plan"], state["best"]
+    if plan is None:
+        return state, None
+    new, gone = amended(plan, edit, state["at"])
+    if new == plan:
+        return state, None
+    if best and gone is not None:
+        critique = best.critique.model_copy(update={"findings": renumbered(best.critique.findings, gone)})
+        best = best.model_copy(update={"critique": critique})
+    return {**state, "plan": new, "best": best}, new
 
 
 def _overruled(state: State, said: Critique) -> Critique:

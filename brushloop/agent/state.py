@@ -225,7 +225,10 @@ def _answered(state: State, step: Step) -> State:
     if step.outputs:  # it stands, whatever the critic will say of it
         state = _onto({**state, "phase": "painted" if state["plan"] else state["phase"]}, step.outputs[0])
     if step.plan:
+        base = state["base"]
         state = _planned(state, step)
+        if step.critique and state["base"] is None:  # a correction with the plan that agrees with it
+            state = {**state, "base": base}
     if step.critique:
         frame = shown(state)
         assert frame is not None

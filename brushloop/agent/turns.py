@@ -106,7 +106,7 @@ def read(said: str, pictures: int) -> Turn:
         base, low = _there(int(based[1]), pictures), low[based.end() :]
     for number in re.findall(_REF, low):
         _there(int(number), pictures)
-    return Turn(base, tuple(wish for part in _SPLIT.split(low) if part.strip() for wish in _each(_wish(part))))
+    return Turn(base, tuple(wish for part in _SPLIT.split(low) if part.strip() for wish in _each(order(part))))
 
 
 def _each(wish: Wish) -> Iterator[Wish]:
@@ -118,7 +118,8 @@ def _each(wish: Wish) -> Iterator[Wish]:
         yield from (replace(wish, to=part, said=f"add {part}") for part in parts)
 
 
-def _wish(part: str) -> Wish:
+def order(part: str) -> Wish:
+    """One order, such as `make the cat blue`; what is none of those known describes a picture."""
     part = part.strip(" ,;")
     sources = re.findall(rf"\s+(?:from|of|in)\s+{_REF}", part)
     bare = re.sub(rf"\s+(?:from|of|in)\s+{_REF}", "", part).strip()
@@ -181,8 +182,19 @@ def _forms(word: str) -> set[str]:
     return forms | ({word.removesuffix("ies") + "y"} if word.endswith("ies") else set())
 
 
-def without(plan: Plan, index: int) -> Plan:
-    """The plan without an element; steps that would add nothing go with it.
+def names(words: str, name: str) -> bool:
+    """Whether a thing's name, or a colour, is among words."""
+    said = {form for word in re.findall(r"\w+", words.lower()) for form in _forms(word)}
+    return set(re.findall(r"\w+", name.lower())) <= said
+
+
+def bare(phrase: str) -> str:
+    """A thing without its article."""
+    return _THE.sub("", phrase.strip())
+
+
+def without(plan: Plan, index: int, kept: int = -1) -> Plan:
+    """The plan without an element; steps after number `kept` that would then add nothing go with it.
 
     Raises:
         InputError: nothing would be left.
@@ -191,9 +203,9 @@ def without(plan: Plan, index: int) -> Plan:
     if not elements:
         raise InputError("nothing would be left in the picture: replace it, or begin another")
     steps = []
-    for step in plan.steps:
-        adds = tuple(number - (number > index) for number in step.adds if number != index)
-        if adds or not step.adds:
+    for number, step in enumerate(plan.steps):
+        adds = tuple(each - (each > index) for each in step.adds if each != index)
+        if adds or not step.adds or number <= kept:
             steps.append(step.model_copy(update={"adds": adds}))
     last = PlanStep(instruction="paint the scene", adds=tuple(range(len(elements))))
     return plan.model_copy(update={"elements": elements, "steps": tuple(steps) or (last,)})
