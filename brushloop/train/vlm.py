@@ -26,10 +26,11 @@ from transformers import Idefics3Config, Idefics3ForConditionalGeneration, PreTr
 from brushloop.canvas import Element, Fault, Plan
 from brushloop.critic.closeups import contact_sheet, crops, side
 from brushloop.critic.prompt import Look, look_text
+from brushloop.planner.kinds import LEAD, Said
 from brushloop.planner.prompt import plan_text
 from brushloop.supervision import faults
 from brushloop.supervision.judge import NAMES, TONES
-from brushloop.supervision.world import art, scenes, words
+from brushloop.supervision.world import art, scenes, wishes, words
 from brushloop.train.judge import blemish
 from brushloop.train.loop import Recipe, fit
 from brushloop.vlm_embedded import END, IMAGE_TOKENS, conversation, pixels
@@ -228,6 +229,8 @@ class Lesson:
     drawn: tuple[tuple[Element, ...], ...] = ()
     blind: bool = False
     """What is seen is given, not asked: the lesson is what follows from it, and needs no pictures."""
+    sorting: bool = False
+    """Which kind of edit is asked for."""
 
 
 def look_lesson(
@@ -337,10 +340,12 @@ class Lessons:
         self.kept_share = 0.3
 
     def lessons(self, step: int) -> list[Lesson]:
-        """Of six turns one for plans, three for looks, two for conclusions from what is seen."""
+        """Of twelve turns two are plans, six looks, three conclusions from what is seen, and one kinds of edit."""
         rng = random.Random(f"vlm/{self.recipe.seed}/{step}")
         if step % 6 == 0:
             return [plan_lesson(rng) for _ in range(2 * self.recipe.batch)]
+        if step % 12 == 4:
+            return [kind_lesson(rng) for _ in range(3 * self.recipe.batch)]
         if step % 6 in (2, 4):
             return [blind_lesson(rng) for _ in range(2 * self.recipe.batch)]
         some = int(self.kept_share * self.recipe.batch) if self.kept else 0
@@ -385,8 +390,8 @@ class Lessons:
             logits = model.lm_head(hidden[:, :-1][wanted])
         weight = weights[wanted]
         loss = (F.cross_entropy(logits.float(), ids[:, 1:][wanted], reduction="none") * weight).sum() / weight.sum()
-        kind = "look" if looking else "conclude" if lessons[0].blind else "plan"
-        figures[kind] = loss.item() * {"plan": 6, "look": 2, "conclude": 3}[kind]
+        kind = "look" if looking else "conclude" if lessons[0].blind else "kind" if lessons[0].sorting else "plan"
+        figures[kind] = loss.item() * {"plan": 6, "look": 2, "conclude": 4, "kind": 12}[kind]
         return loss + 0.4 * extra, figures
 
     def _row(self, lesson: Lesson) -> _Row:
@@ -429,8 +434,15 @@ def plan_lesson(rng: random.Random) -> Lesson:
     return Lesson(plan_text(words.prompt(scene, rng)[0]), answer(words.plan(scene)))
 
 
+def kind_lesson(rng: random.Random) -> Lesson:
+    """What somebody wants, and which kind of edit that is."""
+    kind = rng.choice(wishes.KINDS)
+    said = Said(edit=kind or "none", confidence=1.0)
+    return Lesson(f"{LEAD} {wishes.wish(rng, kind)}", answer(said), sorting=True)
+
+
 def world_card() -> dict[str, list[str]]:
-    """What the embedded models know, as shipped in `world.json`."""
+    """What the embedded models know, and what the model may be asked, as shipped in `world.json`."""
     from brushloop.train.text import sentences
 
     vocabulary = {word for text in sentences(6000) for word in text.lower().replace(",", " ").split()}
@@ -443,6 +455,7 @@ def world_card() -> dict[str, list[str]]:
         "relations": list(scenes.RELATIONS),
         "sizes": list(art.SIZES),
         "words": sorted(vocabulary),
+        "questions": ["plan", "look", "kind"],
     }
 
 
