@@ -157,12 +157,18 @@ def test_a_brushed_mask_says_where_a_correction_applies(client: Client) -> None:
     settled(client, id)
     mask = Image.new("L", (40, 40))
     mask.paste(255, (20, 2, 28, 10))
+    mask.paste(0, (20, 2, 22, 4))
+    before = Image.open(io.BytesIO(client.get(f"/v1/creations/{id}/image").content)).convert("RGB")
     correction = {"edit": "add", "instruction": "add a kite"}
     post(client, f"{id}/answer", correction=correction, mask=encoded(mask), pause=[])
     assert settled(client, id)["state"] == "finished"
     steps = client.get(f"/v1/creations/{id}/steps").json()["data"]
     human = next(step for step in steps if step["kind"] == "human")
     assert human["critique"]["corrections"][0]["regions"] == [[50, 5, 70, 25]]
+    refined = next(step for step in steps[steps.index(human) :] if step["kind"] == "refine")
+    after = Image.open(io.BytesIO(client.get(refined["picture"]["url"]).content)).convert("RGB")
+    assert after.getpixel((24, 6)) == INK, "painted where the mask is white"
+    assert after.getpixel((20, 2)) == before.getpixel((20, 2)) != INK, "and not beside it, though within its box"
 
 
 def test_an_answer_is_one_thing(client: Client) -> None:

@@ -289,7 +289,7 @@ def test_a_conversation_by_clicking(home: Path, open_page: Open) -> None:
             button(talk, "Say").click()
             talk.get_by_text(said).wait_for()
             stands(page, "Finished")
-            assert talk.get_by_role("listitem").count() == number
+            talk.get_by_role("listitem").nth(number - 1).wait_for()
         assert not talk.get_by_role("alert").count()
         accessible(page)
         fits(page)
@@ -298,7 +298,9 @@ def test_a_conversation_by_clicking(home: Path, open_page: Open) -> None:
         talk.get_by_role("button", name="Back to picture 2").click()
         page.wait_for_url(lambda there: not there.endswith(id))
         stands(page, "Finished")
+        talk.get_by_role("listitem").nth(1).wait_for()
         assert talk.get_by_role("listitem").count() == 2
+        page.get_by_role("navigation", name="Forks").wait_for()
         family = page.get_by_role("navigation", name="Forks").get_by_role("link")
         assert family.count() == 2, "going back is a fork, and it stands in the tree"
 

@@ -33,7 +33,6 @@ from brushloop.serve.views import (
     StepList,
     TurnList,
     Wanted,
-    boxes_of,
     creation_view,
     event_view,
     step_view,
@@ -42,6 +41,8 @@ from brushloop.serve.views import (
 from brushloop.store import Store
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from brushloop.agent.human import Edit
 
 PATIENCE = 10.0
@@ -233,7 +234,8 @@ def answer(id: Id, said: Answered, request: Request) -> CreationView:
     """Approve, or give another plan, critique, correction or picture; then it goes on."""
     jobs = jobs_of(request)
     jobs.known(id, owner_of(request))
-    jobs.answer(id, _edit(jobs, said), said.head, said.pause)
+    edit, mask = _edit(jobs, said)
+    jobs.answer(id, edit, mask, said.head, said.pause)
     return _view(request, id)
 
 
@@ -265,10 +267,10 @@ def fork(id: Id, forked: Forked, request: Request, response: Response, key: Key 
     jobs.known(id, owner_of(request))
     old = Creation(id, jobs.store.head(id), jobs.store)
     digest = old.head if forked.at is None else step_of(old, forked.at)
-    edit, limits = _edit(jobs, forked), forked.budget.limits() if forked.budget else None
+    (edit, mask), limits = _edit(jobs, forked), forked.budget.limits() if forked.budget else None
 
     def record(new: str | None) -> Creation:
-        return jobs.studio.branch(digest, forked.prompt, forked.seed, edit, limits, id=new)
+        return jobs.studio.branch(digest, forked.prompt, forked.seed, edit, limits, mask=mask, id=new)
 
     new, _ = jobs.submit(record, owner_of(request), forked.pause, key, f"fork {id} {forked.model_dump_json()}")
     response.headers["Location"] = f"/v1/creations/{new}"
@@ -334,18 +336,17 @@ def _view(request: Request, id: str) -> CreationView:
     return creation_view(jobs.store, id, jobs.known(id, owner_of(request)))
 
 
-def _edit(jobs: Jobs, said: Said) -> Edit:
-    """What a person said, as the studio takes it."""
+def _edit(jobs: Jobs, said: Said) -> tuple[Edit, Image | None]:
+    """What a person said, as the studio takes it, and the mask that holds it."""
     given = [name for name in ("plan", "critique", "correction", "picture") if getattr(said, name) is not None]
     if len(given) > 1:
         raise InputError(f"{' and '.join(given)} were given: give one of them")
     if said.mask is not None and said.correction is None:
         raise InputError("a mask was given without a correction: say also what is to change there")
     if said.picture is not None:
-        return fitted(pictures.decode(said.picture, "the picture"), jobs.studio.painter.size)
-    if said.correction is not None and said.mask is not None:
-        return boxes_of(said.correction, pictures.region(pictures.decode(said.mask, "the mask")))
-    return said.plan or said.critique or said.correction
+        return fitted(pictures.decode(said.picture, "the picture"), jobs.studio.painter.size), None
+    mask = pictures.decode(said.mask, "the mask") if said.mask is not None else None
+    return said.plan or said.critique or said.correction, mask
 
 
 def _picture(store: Store, digest: str, width: int | None, form: pictures.Form, cache: str) -> Response:

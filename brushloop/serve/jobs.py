@@ -26,6 +26,8 @@ from brushloop.errors import BrushloopError, ConflictError, UnknownCreationError
 from brushloop.serve.log import ALIVE, Job, Line, Log, job_of
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from brushloop.agent.human import Edit
     from brushloop.agent.studio import Studio
 
@@ -210,8 +212,15 @@ class Jobs:
             self._accept(id, owner=owner, request=digest, pause=list(pause), afresh=True)
         return id, True
 
-    def answer(self, id: str, edit: Edit, head: str | None = None, pause: Sequence[str] | None = None) -> None:
-        """Record a person's answer and go on.
+    def answer(
+        self,
+        id: str,
+        edit: Edit,
+        mask: Image | None = None,
+        head: str | None = None,
+        pause: Sequence[str] | None = None,
+    ) -> None:
+        """Record a person's answer and go on; a mask holds a correction.
 
         Raises:
             ConflictError: it is being worked on, is finished, or is no longer at `head`.
@@ -223,7 +232,7 @@ class Jobs:
                 raise ConflictError(f"creation {id} is finished: fork it to go on from there")
             pause = job.pause if pause is None else pause
             Pause.at(pause)
-            self.studio.say(id, edit)
+            self.studio.say(id, edit, mask)
             self._accept(id, pause=list(pause), afresh=False)
 
     def chat(

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from brushloop.agent.chat import pictures
-from brushloop.canvas import MAX_PROMPT, Box, Correction, Critique, Frame, Plan, Task
+from brushloop.canvas import MAX_PROMPT, Correction, Critique, Frame, Plan, Task
 from brushloop.creation import Creation
 from brushloop.serve.log import Job, JobState, Line
 from brushloop.store import Store
@@ -59,7 +59,8 @@ class Said(Asked):
     correction: Correction | None = None
     picture: Encoded | None = None
     mask: Encoded | None = Field(
-        default=None, description="With a correction: where it applies, white; its bounding box becomes the region."
+        default=None,
+        description="With a correction, of the picture's size: only its white may change.",
     )
 
 
@@ -337,8 +338,3 @@ def event_view(store: Store, id: str, line: Line) -> dict[str, Any]:
     if line["type"] == "step":
         told |= step_view(store, id, line["hash"]).model_dump(mode="json", exclude={"number"})
     return told
-
-
-def boxes_of(correction: Correction, box: Box) -> Correction:
-    """The correction, held to a box."""
-    return correction.model_copy(update={"regions": (box,)})

@@ -13,7 +13,7 @@ export function Chat({ view }: { view: Creation }) {
     let gone = false;
     call<{ data: Turn[] }>(`/v1/creations/${view.id}/chat`).then(({ data }) => !gone && setTurns(data), () => undefined);
     return () => { gone = true; };
-  }, [view.id, view.state]);
+  }, [view.id, ready ? view.head : ""]);
   const say = (words: string) =>
     void work(async () => {
       const there = await call<Creation>(`/v1/creations/${view.id}/chat`, { said: words, head: view.head });

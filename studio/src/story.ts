@@ -46,12 +46,13 @@ export function after(story: Story, told: Told): Story | null {
     case "done": return with_({ state: "finished", progress: null, cancelling: false });
     case "step": {
       const step = told as unknown as Step;
-      if (steps.some((known) => known.hash === step.hash)) return story;
-      if (step.parent !== (steps.at(-1)?.hash ?? null)) return null;
+      const known = steps.some(({ hash }) => hash === step.hash); // the steps were read after the view
+      if (!known && step.parent !== (steps.at(-1)?.hash ?? null)) return null;
+      const now = known ? steps : [...steps, step];
       return {
-        steps: [...steps, step],
+        steps: now,
         view: {
-          ...view, head: step.hash, progress: null, steps: steps.length + 1,
+          ...view, head: step.hash, progress: null, steps: now.length,
           picture: step.picture ?? view.picture, plan: step.plan ?? view.plan,
           stop_reason: String(step.settings.stop_reason ?? "") || null,
         },
