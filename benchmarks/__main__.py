@@ -156,6 +156,7 @@ SAMPLED = ("critic", "scenes", "painted", "calibration", "effort")
 def page(figures: dict[str, Figures], when: str) -> str:
     """The Markdown of docs/bench.md."""
     from benchmarks.calibration import table as reliability
+    from benchmarks.effort import share
     from benchmarks.effort import table as spent
 
     def faults(part: str, *names: str) -> str:
@@ -167,8 +168,7 @@ def page(figures: dict[str, Figures], when: str) -> str:
     cost = f"{around['cpu'] - around['pictures']:.2f} ms; with pixels {around['cpu']:.2f}, wall {around['wall']:.2f}"
     torch = "with" if begin["torch"] else "no"
     seen, told = figures["judge"], figures["scenes"]
-    sure, levels = figures["calibration"], figures["effort"]["normal"]
-    share = levels["easy"]["steps"] / levels["hard"]["steps"]
+    sure, work, steps = figures["calibration"], share(figures["effort"]), share(figures["effort"], "steps")
     stops = ", ".join(f"{reason} {count}" for reason, count in sorted(told["stops"].items()))
     return f"""# Figures
 
@@ -222,8 +222,10 @@ the critic on {sure["disputed"]:.3f} of them, and is right in {sure["second righ
 {reliability(sure)}
 
 ## Effort
-Held-out prompts, as many easy ones (one object) as hard ones (two with a number, a place or two colours). Bar: easy
-prompts take at most 0.40 of the denoising steps of hard ones; measured at normal effort: **{share:.2f}**. (`effort`)
+Held-out prompts, as many easy ones (one object) as hard ones (two with a number, a place or two colours). Effort is the
+arithmetic of painter, planner and critic for a creation, retries and all. Bar: easy prompts take at most 0.40 of that
+of hard ones, at no loss of score; measured at normal effort: **{work:.2f}** ({steps:.2f} of the denoising steps).
+(`effort`)
 
 {spent(figures["effort"])}
 """

@@ -1,27 +1,59 @@
 """What easy and hard prompts cost at each effort, and how right the pictures are.
 
-    python -m benchmarks.effort --number 30
+    python -m benchmarks.effort --number 30 --levels normal
 
-Easy prompts name one object, hard ones two with a relation, a number or two colours. All are held out. Effort is
-counted in denoising steps, which do not depend on how busy the machine is.
+Easy prompts name one object, hard ones two with a relation, a number or two colours. All are held out. Effort is the
+arithmetic that painter, planner and critic do for a creation, retries and all, in GFLOP as torch counts it: it depends
+neither on how busy the machine is nor on what one model's step costs beside another's token.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Callable, Sequence
 from statistics import fmean
-from typing import Any
+from typing import Any, TypeVar
 
 from benchmarks.scenes import prompts
 from brushloop.canvas import StepKind
 from brushloop.supervision.judge import Judge, verdict
 
 HARD = ("counting", "position", "binding")
+LEVELS = ("low", "normal", "high")
+COLUMNS = ("flop", "steps", "tokens", "pictures", "right")
+
+T = TypeVar("T")
 
 
-def measure(number: int, levels: tuple[str, ...] = ("low", "normal", "high")) -> dict[str, dict[str, Any]]:
-    """Figures of each level: mean denoising steps, tokens, seconds and share right, of easy and of hard prompts."""
+class Counted:
+    """A painter or a vision-language model, and the floating-point operations that it has done."""
+
+    def __init__(self, model: Any) -> None:
+        self.model, self.flop = model, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.model, name)
+
+    def paint(self, *given: Any) -> Any:
+        """As the painter's."""
+        return self._counting(lambda: self.model.paint(*given))
+
+    def ask(self, *given: Any) -> Any:
+        """As the model's."""
+        return self._counting(lambda: self.model.ask(*given))
+
+    def _counting(self, work: Callable[[], T]) -> T:
+        from torch.utils.flop_counter import FlopCounterMode
+
+        with FlopCounterMode(display=False) as counter:
+            made = work()
+        self.flop += counter.get_total_flops()
+        return made
+
+
+def measure(number: int, levels: Sequence[str] = LEVELS) -> dict[str, dict[str, Any]]:
+    """Mean figures (`COLUMNS`) of each level, of easy and of hard prompts."""
     import torch
 
     from brushloop import Studio
@@ -29,11 +61,13 @@ def measure(number: int, levels: tuple[str, ...] = ("low", "normal", "high")) ->
     torch.set_num_threads(1)
     asked = [(kind, text, scene) for kind, text, scene in prompts(6 * number) if kind == "single"][:number]
     asked += [(kind, text, scene) for kind, text, scene in prompts(6 * number) if kind in HARD][: len(asked)]
-    judge, figures = Judge(), {}
+    judge, figures, shipped = Judge(), {}, Studio()
+    makers = Counted(shipped.painter), Counted(shipped.vlm)
     with tempfile.TemporaryDirectory() as home:
         for level in levels:
-            studio, rows = Studio(home=home, effort=level), []
+            studio, rows = Studio(*makers, home=home, effort=level), []
             for seed, (kind, text, scene) in enumerate(asked):
+                before = sum(maker.flop for maker in makers)
                 made = studio.paint(text, seed=seed)
                 costs = [studio.store.measurements(digest) for digest in made.hashes]
                 painted = [step for step in made.steps if step.kind in (StepKind.DRAFT, StepKind.REFINE)]
@@ -41,28 +75,34 @@ def measure(number: int, levels: tuple[str, ...] = ("low", "normal", "high")) ->
                 rows.append(
                     {
                         "easy": kind == "single",
+                        "flop": (sum(maker.flop for maker in makers) - before) / 1e9,
                         "steps": sum(int(step.settings["denoising_steps"]) for step in painted),
                         "tokens": sum(cost.get("tokens", 0) for cost in costs),
-                        "seconds": sum(cost.get("seconds", 0.0) for cost in costs),
+                        "pictures": len(painted),
                         "right": verdict(judge.look([made.image])[0], scene).correct,
                     }
                 )
             figures[level] = {
-                kind: {
-                    name: fmean(float(row[name]) for row in rows if row["easy"] is easy)
-                    for name in ("steps", "tokens", "seconds", "right")
-                }
+                kind: {name: fmean(float(row[name]) for row in rows if row["easy"] is easy) for name in COLUMNS}
                 for kind, easy in (("easy", True), ("hard", False))
             }
     return figures
 
 
+def share(figures: dict[str, dict[str, Any]], name: str = "flop", level: str = "normal") -> float:
+    """What an easy prompt takes of what a hard one takes."""
+    return float(figures[level]["easy"][name] / figures[level]["hard"][name])
+
+
 def table(figures: dict[str, dict[str, Any]]) -> str:
     """The figures as Markdown."""
-    lines = ["| effort | prompts | denoising steps | tokens | seconds | right |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| effort | prompts | GFLOP | denoising steps | tokens | pictures | right |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for level, kinds in figures.items():
         for kind, f in kinds.items():
-            cells = f"{f['steps']:.1f} | {f['tokens']:.0f} | {f['seconds']:.2f} | {f['right']:.2f}"
+            cells = f"{f['flop']:.0f} | {f['steps']:.1f} | {f['tokens']:.0f} | {f['pictures']:.1f} | {f['right']:.2f}"
             lines.append(f"| {level} | {kind} | {cells} |")
     return "\n".join(lines)
 
@@ -71,7 +111,11 @@ def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--number", type=int, default=30, help="easy prompts, and as many hard ones")
-    print(table(measure(parser.parse_args().number)))
+    parser.add_argument("--levels", nargs="+", default=LEVELS, choices=LEVELS)
+    given = parser.parse_args()
+    figures = measure(given.number, given.levels)
+    print(table(figures))
+    print("\n".join(f"{level}: {share(figures, level=level):.2f} of the arithmetic" for level in figures))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from fakes import SHORT, ToyPainter, ToyVLM
+from fakes import SHORT, ToyPainter, ToyVLM, look
 from PIL import Image
 
 import brushloop.agent.studio as studio_module
@@ -56,7 +56,20 @@ def test_an_easy_prompt_takes_the_one_round_path() -> None:
     creation = one.paint("a cat on a beach")
     assert [step.kind.value for step in creation.steps] == ["brief", "plan", "draft", "reflect", "finish"]
     Studio(hard, ToyVLM()).paint(PROMPT, seed=5)
-    assert sum(steps_of(easy)) <= 0.4 * sum(steps_of(hard))
+    assert steps_of(easy) == [Effort().alone_steps] and sum(steps_of(easy)) <= 0.4 * sum(steps_of(hard))
+    for name in ("low", "normal", "high"):
+        effort = Effort.named(name)
+        assert effort.of_draft(1, alone=True) <= 0.5 * effort.of_draft(1) and effort.of_draft(2, alone=True) > 4
+
+
+def test_the_short_path_is_left_after_one_try() -> None:
+    """A fresh draft of one thing gets the usual denoising steps: what was enough for most was not enough here."""
+    simple = Plan(elements=SHORT.elements[:2], steps=(PlanStep(instruction="a cat", adds=(0, 1)),))
+    again = look("wrong", "missing", verdict="redraw")
+    painter = ToyPainter()
+    creation = Studio(painter, ToyVLM([simple], looks=[again, None])).paint("a cat on a beach")
+    assert [step.kind.value for step in creation.steps[2:]] == ["draft", "reflect", "draft", "reflect", "finish"]
+    assert steps_of(painter) == [Effort().alone_steps, Effort().draft_steps]
 
 
 def test_a_correction_that_did_not_help_gets_more_denoising_steps() -> None:

@@ -1,7 +1,8 @@
 """How much work goes into a picture: three levels, and what follows measured need within each.
 
-Denoising steps grow with the things that a draft shows and with the tries that a correction has already cost; a
-draft of few things may be small; replies of a model get room for twice what they took so far, and more if one is cut.
+A picture of one thing takes the short path: one draft with few denoising steps, judged once. Beyond that denoising
+steps grow with the things that a draft shows and with the tries that a correction has already cost; a draft of few
+things may be small; replies of a model get room for twice what they took so far, and more if one is cut.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from brushloop.vlm import VLM, Question, Reply
 class Effort:
     """How much work goes into a picture: drafts are cheap, refinements are worth more denoising steps."""
 
+    alone_steps: int = 5
+    """Denoising steps of the first draft of a picture that is to show one thing: measured to be enough."""
     draft_steps: int = 10
-    """Denoising steps of a draft of one thing."""
+    """Denoising steps of any other draft that adds one thing."""
     refine_steps: int = 16
     """Denoising steps of the first try of a refinement, and the most that a draft takes."""
     per_thing: int = 2
@@ -53,8 +56,10 @@ class Effort:
             raise InputError(f"there is no effort {name[:40]!r}: choose from {', '.join(LEVELS)}")
         return LEVELS[name]
 
-    def of_draft(self, things: int) -> int:
-        """Denoising steps of a draft that shows `things` things."""
+    def of_draft(self, things: int, alone: bool = False) -> int:
+        """Denoising steps of a draft that adds `things` things; `alone`: nothing else is to be, nothing was tried."""
+        if alone and things <= 1:
+            return self.alone_steps
         return min(self.refine_steps, self.draft_steps + self.per_thing * max(0, things - 1))
 
     def of_refine(self, tried: int) -> int:
@@ -81,12 +86,13 @@ class Effort:
 
 LEVELS = {
     "low": Effort(
-        draft_steps=8, refine_steps=10, per_thing=1, per_try=2, draft_scale=0.5, rounds=6, stall=1, reply_tokens=256,
-        name="low",
+        alone_steps=4, draft_steps=8, refine_steps=10, per_thing=1, per_try=2, draft_scale=0.5, rounds=6, stall=1,
+        reply_tokens=256, name="low",
     ),
     "normal": Effort(),
     "high": Effort(
-        draft_steps=16, refine_steps=24, per_thing=4, per_try=8, rounds=48, stall=5, reply_tokens=1024, name="high"
+        alone_steps=8, draft_steps=16, refine_steps=24, per_thing=4, per_try=8, rounds=48, stall=5, reply_tokens=1024,
+        name="high",
     ),
 }  # fmt: skip
 

@@ -74,13 +74,14 @@ def draft(state: State, runtime: Runtime[Context]) -> Update:
     everywhere = len(objects) < len(things) or any(not thing.boxes for thing in objects)
     number = sum(thing.count for thing in objects)
     size = _size(state, runtime)
+    alone = len(plan.steps) == 1 and base is None and best is None  # nothing else there, and nothing tried yet
     request = PaintRequest(
         prompt=stroke.instruction,
         seed=_seed(state, "draft", at),
         size=size if base else effort.draft_size(size, number, runtime.context.painter),
         canvas=_picture(runtime, base),
         regions=tuple(box for thing in objects for box in thing.boxes),
-        denoising_steps=effort.of_draft(number),
+        denoising_steps=effort.of_draft(number, alone),
         guidance=effort.guidance,
     )
     step = Step(
