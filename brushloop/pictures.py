@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brushloop.errors import InputError
+from brushloop.fetch import fetch, is_url
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -75,9 +76,13 @@ def check_size(size: tuple[int, int], what: str) -> None:
 def open_picture(path: str | os.PathLike[str], kinds: tuple[str, ...] = ("PNG", "JPEG", "WEBP")) -> Image:
     """Read and decode a picture file. No more than `MAX_BYTES` of it are read, pipes and devices not at all.
 
+    A URL is refused, or fetched where that is allowed: see `brushloop.fetch`.
+
     Raises:
         InputError: there is no such file, or see `decode`.
     """
+    if is_url(os.fspath(path)):
+        return from_url(os.fspath(path), kinds)
     where = Path(path)
     if where.exists() and not where.is_file():
         raise InputError(f"{where} is not a whole {' or '.join(kinds)} picture: it is no file")
@@ -89,3 +94,12 @@ def open_picture(path: str | os.PathLike[str], kinds: tuple[str, ...] = ("PNG", 
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {where}: {getattr(error, 'strerror', None) or 'that is no name'}") from error
     return decode(data, str(where), kinds)
+
+
+def from_url(url: str, kinds: tuple[str, ...] = ("PNG", "JPEG", "WEBP")) -> Image:
+    """Fetch and decode a picture.
+
+    Raises:
+        InputError: URLs are not fetched, or not this one (see `brushloop.fetch`); or see `decode`.
+    """
+    return decode(fetch(url, MAX_BYTES), url[:80], kinds)

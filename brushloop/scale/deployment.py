@@ -36,6 +36,7 @@ class Arguments(BaseModel):
     hosts: list[str] = Field(default=[], description="Names it is called by, besides those of this machine.")
     origins: list[str] = Field(default=[], description="Web origins whose pages may call it.")
     upload: int = Field(default=20_000_000, ge=1000, description="Most bytes of a request.")
+    rate: str | None = Field(default=None, description="Most requests of a key, for example 600/minute.")
 
 
 def build(arguments: Arguments) -> Any:
@@ -78,4 +79,5 @@ def application(arguments: Arguments, makers: Callable[[], Studio]) -> FastAPI:
 
     keys = [key.strip() for key in os.environ.get("BRUSHLOOP_API_KEY", "").split(",") if key.strip()]
     host = arguments.hosts[0] if arguments.hosts else "127.0.0.1"
-    return create_app(makers(), rules_for(host, keys, arguments.hosts, arguments.origins, arguments.upload))
+    rules = rules_for(host, keys, arguments.hosts, arguments.origins, arguments.upload, arguments.rate)
+    return create_app(makers(), rules)

@@ -26,6 +26,9 @@ Origins = Annotated[
     list[str] | None, typer.Option("--allow-origin", help="A web origin whose pages may call it. May be repeated.")
 ]
 Upload = Annotated[int, typer.Option(min=1000, help="Most bytes of a request.")]
+Rate = Annotated[
+    str | None, typer.Option(help="Most requests of a key, for example 600/minute, which it is where keys are set.")
+]
 
 
 def serve(
@@ -36,14 +39,15 @@ def serve(
     allow_host: Hosts = None,
     allow_origin: Origins = None,
     max_upload: Upload = 20_000_000,
+    rate: Rate = None,
     as_json: Json = False,
 ) -> None:
     """Serve creations and an OpenAI-compatible images API over HTTP; keys come from BRUSHLOOP_API_KEY."""
-    _needs("fastapi", "uvicorn", "sse_starlette", "filelock", "multipart")
+    _needs("fastapi", "uvicorn", "sse_starlette", "filelock", "multipart", "limits")
     from brushloop.agent.studio import Studio
     from brushloop.serve.app import create_app
 
-    rules = _rules(host, allow_host, allow_origin, max_upload)
+    rules = _rules(host, allow_host, allow_origin, max_upload, rate)
     _run(create_app(Studio(painter, vlm), rules), host, port, "", as_json)
 
 
@@ -56,15 +60,16 @@ def mcp(
     allow_host: Hosts = None,
     allow_origin: Origins = None,
     max_upload: Upload = 20_000_000,
+    rate: Rate = None,
     as_json: Json = False,
 ) -> None:
     """Serve creations to agents as tools of the Model Context Protocol, over stdin and stdout or over HTTP."""
-    _needs("mcp", "filelock")
+    _needs("mcp", "filelock", "limits")
     from brushloop.agent.studio import Studio
     from brushloop.serve.tools import create_server, over_http
 
     server, jobs = create_server(Studio(painter, vlm))
-    rules = _rules(host, allow_host, allow_origin, max_upload) if http else None
+    rules = _rules(host, allow_host, allow_origin, max_upload, rate) if http else None
     jobs.start()
     try:
         if rules:
@@ -75,11 +80,11 @@ def mcp(
         jobs.close()
 
 
-def _rules(host: str, hosts: list[str] | None, origins: list[str] | None, upload: int) -> Rules:
+def _rules(host: str, hosts: list[str] | None, origins: list[str] | None, upload: int, rate: str | None) -> Rules:
     from brushloop.serve.guard import rules_for
 
     keys = [key.strip() for key in os.environ.get("BRUSHLOOP_API_KEY", "").split(",") if key.strip()]
-    return rules_for(host, keys, hosts or (), origins or (), upload)
+    return rules_for(host, keys, hosts or (), origins or (), upload, rate)
 
 
 def _run(app: object, host: str, port: int, path: str, as_json: bool) -> None:

@@ -6,11 +6,17 @@ import contextlib
 import hmac
 import ipaddress
 import json
+import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+import limits
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
 
 from brushloop.errors import InputError
 
@@ -19,6 +25,8 @@ if TYPE_CHECKING:
 
 COOKIE = "brushloop_key"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
+RATE = "600/minute"
+"""Requests of a key, unless told otherwise: ten a second is more than a page asks, and less than a flood."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +41,9 @@ class Rules:
     """API keys by owner; none means that no key is asked for. The owner "" sees what everyone made."""
     upload: int = 20_000_000
     """Most bytes of a request's body."""
+    rate: str = ""
+    """Most requests of each owner, such as `600/minute` (as the package `limits` writes it); "" for no limit. A caller
+    without a valid key counts by address."""
 
     def owner_of(self, key: str) -> str | None:
         """Whose key it is; None if it is nobody's."""
@@ -43,11 +54,15 @@ class Rules:
         return found
 
 
-def rules_for(host: str, keys: Sequence[str], hosts: Sequence[str], origins: Sequence[str], upload: int) -> Rules:
+def rules_for(
+    host: str, keys: Sequence[str], hosts: Sequence[str], origins: Sequence[str], upload: int, rate: str | None = None
+) -> Rules:
     """The rules of a server that listens on `host`. Keys are written `secret`, or `owner=secret`.
 
+    Without a `rate`, whoever needs a key may ask `RATE` times.
+
     Raises:
-        InputError: it would be open to others without a key, or a key is too short.
+        InputError: it would be open to others without a key, a key is too short, or the rate is none.
     """
     named = dict((key.partition("=")[::2] if "=" in key else ("", key)) for key in keys)
     if any(len(secret) < 16 for secret in named.values()):
@@ -56,8 +71,13 @@ def rules_for(host: str, keys: Sequence[str], hosts: Sequence[str], origins: Seq
         raise InputError(
             f"listening on {host} lets others in: set an API key (BRUSHLOOP_API_KEY), or listen on 127.0.0.1"
         )
+    rate = rate if rate is not None else RATE if named else ""
+    try:
+        limits.parse_many(rate) if rate else ()
+    except ValueError:
+        raise InputError(f"{rate[:40]!r} is no rate: write for example 600/minute, or '' for no limit") from None
     own = () if host in ("0.0.0.0", "::") else (host,)
-    return Rules((*LOOPBACK, *own, *hosts), tuple(origins), named, upload)
+    return Rules((*LOOPBACK, *own, *hosts), tuple(origins), named, upload, rate)
 
 
 def is_loopback(host: str) -> bool:
@@ -77,6 +97,8 @@ class Guard:
 
     def __init__(self, app: ASGIApp, rules: Rules, open_paths: Sequence[str] = ()) -> None:
         self.app, self.rules, self.open_paths = app, rules, tuple(open_paths)
+        self._rates = limits.parse_many(rules.rate) if rules.rate else []
+        self._asked = MovingWindowRateLimiter(MemoryStorage()) if self._rates else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request in, or answer why not."""
@@ -85,6 +107,10 @@ class Guard:
             return
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         owner, refusal = self._admit(scope, headers)
+        if self._asked and (wait := self._too_often(scope, owner, refusal)) is not None:
+            refusal = 429, "rate", f"more than {self.rules.rate} requests: wait {wait} s, and ask again"
+            await _answer(send, *refusal, wait)
+            return
         if refusal is not None:
             await _answer(send, *refusal)
             return
@@ -130,6 +156,17 @@ class Guard:
             return "", (401, "key", "no valid API key: send the header Authorization: Bearer <key>")
         return owner, None
 
+    def _too_often(self, scope: Scope, owner: str, refusal: tuple[int, str, str] | None) -> int | None:
+        """Seconds to wait, if this is one request too many: whoever guesses keys is counted by where they are."""
+        assert self._asked
+        address = (scope.get("client") or ("",))[0]
+        known = self.rules.keys and refusal is None and scope["path"] not in self.open_paths
+        who = ("owner", owner) if known else ("address", address)
+        for rate in self._rates:
+            if not self._asked.hit(rate, *who):
+                return max(1, math.ceil(self._asked.get_window_stats(rate, *who).reset_time - time.time()))
+        return None
+
     def _too_large(self) -> tuple[int, str, str]:
         return 413, "too_large", f"the request is larger than {self.rules.upload} bytes: send a smaller picture"
 
@@ -140,11 +177,13 @@ def failure(code: str, message: str, param: str | None = None) -> dict[str, obje
     return {"error": {"code": code, "message": message, "type": kind, "param": param}}
 
 
-async def _answer(send: Send, status: int, code: str, message: str) -> None:
+async def _answer(send: Send, status: int, code: str, message: str, wait: int | None = None) -> None:
     body = json.dumps(failure(code, message)).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
+    if wait is not None:
+        headers.append((b"retry-after", str(wait).encode()))
     await send({"type": "http.response.start", "status": status, "headers": [*headers, (b"connection", b"close")]})
     await send({"type": "http.response.body", "body": body})
 

@@ -11,6 +11,7 @@ from brushloop import pictures
 from brushloop.agent.given import fitted_mask
 from brushloop.canvas import Box
 from brushloop.errors import InputError
+from brushloop.fetch import is_url
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -22,11 +23,17 @@ INLINE = 256 * 1024
 
 
 def decode(text: str, what: str) -> Image:
-    """A picture from base64 or a data URL; `what` names it in errors.
+    """A picture from base64, a data URL, or any URL where those are fetched (`brushloop.fetch`).
+
+    Args:
+        text: the picture.
+        what: names it in errors.
 
     Raises:
-        InputError: it is neither, or no picture.
+        InputError: it is none of them, or no picture.
     """
+    if is_url(text):
+        return pictures.from_url(text)
     _, comma, data = text.partition(",") if text.startswith("data:") else ("", ",", text)
     try:
         if not comma:
