@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -67,6 +68,13 @@ class EmbeddedVLM:
                 found.append((word, near))
         return found
 
+    def named(self, prompt: str) -> Counter[str]:
+        """Objects and colours of its world that a prompt names, and how often; one of several goes by its own name."""
+        world = self.world
+        forms = {form: name for name in (*world["objects"], *world["colors"]) for form in _forms(name)}
+        words = re.findall(r"[^\W_]+", prompt.lower())
+        return Counter(forms[word] for word in words if word in forms)
+
     @cached_property
     def questions(self) -> frozenset[str]:
         """The questions this model was trained on; asked another, it would answer with noise."""
@@ -108,6 +116,11 @@ class EmbeddedVLM:
 
         size = self._model.config.vision_config.image_size
         return torch.stack([pixels(image, size) for image in images])[None]
+
+
+def _forms(name: str) -> tuple[str, ...]:
+    """A name as it is written of one thing and of several."""
+    return name, f"{name}s", f"{name}es", f"{name.removesuffix('y')}ies"
 
 
 def pixels(image: Image, size: int) -> Tensor:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
+
 from brushloop.canvas import Brief, Critique, ModelRef, Plan, Task
 from brushloop.errors import OutsideWorldError
 from brushloop.planner.keep import background_first, kept
 from brushloop.planner.prompt import instructions, plan_schema, plan_text, replan_text
 from brushloop.vlm import VLM, Answer, Question, ask
+
+TRIES, WARMTH = 5, 1.0
+"""How often a prompt is planned if the plan leaves out what it names, and the temperature from the second time on."""
 
 
 class Planner:
@@ -35,7 +41,7 @@ class Planner:
         raise OutsideWorldError(f"{self.ref.id} does not know {said}: use words of its world, or a larger model")
 
     def plan(self, brief: Brief) -> Answer[Plan]:
-        """A first plan.
+        """A first plan; asked for again, up to five times in all, if it leaves out what the prompt names.
 
         Raises:
             OutsideWorldError: the model does not know a word of the prompt.
@@ -43,7 +49,29 @@ class Planner:
         """
         self.check(brief.prompt)
         before = brief.units[0] if brief.task is Task.CHAT and brief.units else None
-        return self._ask(plan_text(brief.prompt), before.text if before and not before.images else "")
+        told = before.text if before and not before.images else ""
+        answer = self._ask(plan_text(brief.prompt), told)
+        lacks, replies = self.left_out(brief, answer.value), answer.replies
+        for seed in range(1, TRIES):
+            if not lacks:
+                break
+            other = self._ask(plan_text(brief.prompt), told, seed)
+            replies += other.replies
+            if len(less := self.left_out(brief, other.value)) < len(lacks):
+                answer, lacks = other, less
+        return Answer(answer.value, replies)
+
+    def left_out(self, brief: Brief, plan: Plan) -> list[str]:
+        """Things and colours that the prompt names more often than the plan does, as far as the model knows names.
+
+        Such a plan leads to a picture that is as planned and not as wished. Only a model with a world of its own can
+        tell what in a sentence is a name (`EmbeddedVLM.named`); of others nothing is said.
+        """
+        named = getattr(self.vlm, "named", None)
+        if named is None or brief.task is not Task.PAINT:
+            return []
+        planned = Counter(word for thing in plan.elements for word in (thing.name, thing.color) if word)
+        return sorted((named(brief.prompt) - planned).elements())
 
     def replan(self, brief: Brief, plan: Plan, critique: Critique, step: int) -> Answer[Plan]:
         """Another plan after `plan`, painted as far as `step`, led to a picture with these faults.
@@ -58,8 +86,11 @@ class Planner:
         answer = self._ask(replan_text(brief.prompt, plan, seen))
         return Answer(kept(plan, step, critique, answer.value), answer.replies)
 
-    def _ask(self, text: str, conversation: str = "") -> Answer[Plan]:
-        answer = ask(self.vlm, Question(text, plan_schema(), instructions=instructions(conversation)), Plan)
+    def _ask(self, text: str, conversation: str = "", seed: int = 0) -> Answer[Plan]:
+        question = Question(text, plan_schema(), instructions=instructions(conversation))
+        if seed:
+            question = replace(question, seed=seed, temperature=WARMTH)
+        answer = ask(self.vlm, question, Plan)
         return Answer(background_first(whole(answer.value)), answer.replies)
 
 

@@ -1,0 +1,57 @@
+"""A plan is held against its prompt, as far as the model knows what a prompt names."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from fakes import PLAN, ToyVLM
+
+from brushloop.canvas import Brief, Element, Plan, PlanStep, Task
+from brushloop.planner.planner import TRIES, Planner
+from brushloop.vlm_embedded import EmbeddedVLM
+
+BRIEF = Brief(prompt="a cat and a red ball on a beach")
+FORGETFUL = Plan(elements=PLAN.elements[:2], steps=(PlanStep(instruction="paint", adds=(0, 1)),))
+DOUBLED = Plan(
+    elements=(*PLAN.elements[:2], Element(name="cat", color="red")),
+    steps=(PlanStep(instruction="paint", adds=(0, 1, 2)),),
+)
+
+
+class Worldly(ToyVLM):
+    """A model that knows what a prompt names."""
+
+    def named(self, prompt: str) -> Counter[str]:
+        return Counter(word for word in prompt.split() if word in ("cat", "ball", "red"))
+
+
+def test_a_plan_that_leaves_something_out_is_asked_for_again() -> None:
+    model = Worldly(plans=(FORGETFUL, DOUBLED, PLAN))
+    answer = Planner(model).plan(BRIEF)
+    assert answer.value == PLAN and len(answer.replies) == 3
+    assert [(question.seed, question.temperature > 0) for question in model.questions] == [
+        (0, False), (1, True), (2, True),
+    ]  # fmt: skip
+
+
+def test_of_plans_that_all_leave_something_out_the_fullest_is_taken() -> None:
+    model = Worldly(plans=(FORGETFUL, DOUBLED, FORGETFUL))
+    planner = Planner(model)
+    answer = planner.plan(BRIEF)
+    assert answer.value == DOUBLED and len(answer.replies) == TRIES
+    assert planner.left_out(BRIEF, FORGETFUL) == ["ball", "red"] and planner.left_out(BRIEF, DOUBLED) == ["ball"]
+
+
+def test_a_turn_of_a_conversation_names_what_is_there_already() -> None:
+    model = Worldly(plans=(FORGETFUL,))
+    assert len(Planner(model).plan(Brief(prompt="a red ball", task=Task.CHAT)).replies) == 1
+
+
+def test_of_a_model_that_knows_no_names_nothing_is_said() -> None:
+    planner = Planner(ToyVLM(plans=(FORGETFUL,)))
+    assert planner.left_out(BRIEF, FORGETFUL) == [] and len(planner.plan(BRIEF).replies) == 1
+
+
+def test_the_embedded_model_knows_its_names_of_one_and_of_several() -> None:
+    named = EmbeddedVLM().named("two butterflies, a red strawberry and three foxes beside a Red ball, an orange orange")
+    assert named == {"butterfly": 1, "strawberry": 1, "red": 2, "ball": 1, "orange": 2}
