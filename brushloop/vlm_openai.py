@@ -23,6 +23,8 @@ from brushloop.vlm_wire import OPTIONAL, Broken, message_of, overflows, passing,
 
 PAUSES = (0.2, 0.6, 1.8)
 """Seconds before each further try of one question."""
+AGAIN = " and try again"
+"""What helps when nothing was asked yet."""
 
 
 class ServedVLM:
@@ -128,8 +130,8 @@ class ServedVLM:
             )
         return ServerError(f"{self.ref.id} refuses the question ({status}: {said})")
 
-    def _away(self, why: str) -> AwayError:
-        return AwayError(f"{self.url} {why}: start the server (brushloop serve-vlm), then brushloop resume goes on")
+    def _away(self, why: str, then: str = ", then brushloop resume goes on") -> AwayError:
+        return AwayError(f"{self.url} {why}: start the server (brushloop serve-vlm){then}")
 
     def _known(self, model: str) -> str:
         """The model's name as the server has it; a server that keeps no list is believed."""
@@ -141,10 +143,10 @@ class ServedVLM:
             if error.status_code in (401, 403):
                 raise ServerError(f"{self.url} refuses the key ({message_of(error)}): set BRUSHLOOP_VLM_KEY") from error
             if passing(error.status_code):
-                raise self._away(f"answers {error.status_code}: {message_of(error)}") from error
+                raise self._away(f"answers {error.status_code}: {message_of(error)}", AGAIN) from error
             ids = []
         except openai.APIConnectionError as error:
-            raise self._away(trouble_of(error)) from error
+            raise self._away(trouble_of(error), AGAIN) from error
         except Exception as error:  # a page, half a list, a list of something else: the client raises many things
             raise ServerError(f"{self.url} is no model server: is it the base URL, which often ends in /v1?") from error
         if not model and len(ids) != 1:

@@ -25,8 +25,8 @@ _BETWEEN = re.compile(
 _PLACE = re.compile(r"\b(?:on|in|at|by)\b.*")
 
 ROUNDS, SECONDS, COLD, TOKENS, ASKED, MEMORY = 0.7, 0.75, 4.0, 100, 190, 690
-"""Of the embedded models on one core: pictures a thing (and one more), seconds a picture with its reflection, seconds
-to load them, tokens of a plan and of a reflection, MiB."""
+"""Of the embedded models on one core: pictures for each thing after the first, seconds a picture with its reflection,
+seconds to load them, tokens of a plan and of a reflection, MiB."""
 
 
 class Expected(Noun):
@@ -93,10 +93,10 @@ def expected(
     if rows:
         rounds, seconds, tokens, memory = mean(1), mean(2), mean(3), max(row[4] for row in rows)
     elif makers == ("embedded", "embedded"):
-        rounds = 1 + ROUNDS * wanted
+        rounds = 1 + ROUNDS * (wanted - 1)
         seconds, tokens, memory = COLD + SECONDS * rounds, TOKENS + ASKED * rounds, MEMORY
     else:
-        rounds = min(1 + ROUNDS * wanted, budget.rounds)
+        rounds = min(1 + ROUNDS * (wanted - 1), budget.rounds)
         return Expected(rounds=round(rounds, 1), pixels=min(budget.pixels, round(rounds * size[0] * size[1])))
     capped = min(rounds, budget.rounds, budget.pixels / (size[0] * size[1]))
     share = capped / rounds
