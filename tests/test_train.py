@@ -11,9 +11,9 @@ from accelerate import debug_launcher
 from torch import Tensor, nn
 
 from brushloop.canvas import Element
-from brushloop.errors import InputError
+from brushloop.errors import InputError, WeightsError
 from brushloop.train.__main__ import install, run
-from brushloop.train.loop import Recipe, fit
+from brushloop.train.loop import Recipe, fit, worn
 from brushloop.train.vlm import on_sheet
 
 
@@ -34,9 +34,9 @@ class Line:
 RECIPE = Recipe(steps=40, batch=16, lr=1e-2, warmup=4, save_every=0.0, log_every=10)
 
 
-@pytest.mark.parametrize("muon", [False, True])
-def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path: Path, muon: bool) -> None:
-    recipe = Recipe(**{**vars(RECIPE), "muon": muon})
+@pytest.mark.parametrize("optimizer", ["adamw", "muon", "came"])
+def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path: Path, optimizer: str) -> None:
+    recipe = Recipe(**{**vars(RECIPE), "muon": optimizer == "muon", "came": optimizer == "came"})
     whole = fit(Line(), recipe, tmp_path / "whole")
 
     class Killed(Line):
@@ -96,7 +96,10 @@ def test_two_processes_learn_what_one_learns_from_the_same_batches(tmp_path: Pat
             one["twice"], rel=1e-4
         )
     kept = torch.load(tmp_path / "two" / "checkpoint.pt", weights_only=True)
-    assert kept["step"] == 40 and fit(Line(), recipe, tmp_path / "two"), "one process goes on with it, and is done"
+    assert kept["step"] == 40
+    more = Recipe(**{**vars(recipe), "steps": 50})  # fewer processes than before go on to what one would have made
+    for name, value in fit(Line(), more, tmp_path / "two").state_dict().items():
+        torch.testing.assert_close(value, fit(Line(), more, tmp_path / "one").state_dict()[name], rtol=1e-5, atol=1e-6)
 
 
 def test_a_step_of_one_part_is_what_it_was(tmp_path: Path) -> None:
@@ -120,6 +123,53 @@ def test_parts_that_cannot_be_divided_are_told(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("WORLD_SIZE", "3")
     with pytest.raises(InputError, match="3 processes cannot divide the 1 parts"):
         fit(Line(), RECIPE, tmp_path)
+
+
+def test_a_checkpoint_of_something_else_is_told(tmp_path: Path) -> None:
+    fit(Line(), RECIPE, tmp_path)
+    with pytest.raises(WeightsError, match="written by AdamW, and the recipe names CAME"):
+        fit(Line(), Recipe(**{**vars(RECIPE), "came": True}), tmp_path)
+    with pytest.raises(WeightsError, match=r"steps of 1 parts, and the recipe says 4: give parts=1"):
+        fit(Line(), Recipe(**{**vars(RECIPE), "parts": 4}), tmp_path)
+    wider = Line()
+    wider.module = nn.Sequential(nn.Linear(1, 16), nn.Tanh(), nn.Linear(16, 1))
+    with pytest.raises(WeightsError, match=r"another architecture: 0\.bias is \(8,\) there and \(16,\) here"):
+        fit(wider, RECIPE, tmp_path)
+    whole = (tmp_path / "checkpoint.pt").read_bytes()
+    (tmp_path / "checkpoint.pt").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(WeightsError, match="no whole checkpoint"):
+        fit(Line(), RECIPE, tmp_path)
+    with pytest.raises(InputError, match="set muon or came, not both"):
+        fit(Line(), Recipe(**{**vars(RECIPE), "muon": True, "came": True}), tmp_path / "other")
+
+
+def test_figures_not_yet_logged_survive_a_kill(tmp_path: Path) -> None:
+    """A line of the log is the mean of its steps, wherever between two lines the run was cut."""
+    fit(Line(), RECIPE, tmp_path / "whole")
+
+    class Killed(Line):
+        def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+            if step == 23:
+                raise KeyboardInterrupt
+            return super().loss(step)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(Killed(), RECIPE, tmp_path / "cut")
+    fit(Line(), RECIPE, tmp_path / "cut")
+    logs = [
+        [json.loads(line)["loss"] for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
+        for name in ("whole", "cut")
+    ]
+    assert len(logs[0]) == 4 and logs[0] == logs[1]
+
+
+def test_weights_are_worn_for_a_while() -> None:
+    one, two = Line().module, nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 1))
+    own = {key: value.clone() for key, value in one.state_dict().items()}
+    with pytest.raises(KeyError), worn(one, two):
+        assert all(torch.equal(value, two.state_dict()[key]) for key, value in one.state_dict().items())
+        raise KeyError
+    assert all(torch.equal(value, own[key]) for key, value in one.state_dict().items())
 
 
 def test_rates() -> None:

@@ -36,6 +36,7 @@ from brushloop.painter.editor.vision import Vision
 from brushloop.painter.units import Indicators, Unit, join, mask_tokens, plain
 from brushloop.supervision.world.cases import WORLD, Case, case
 from brushloop.supervision.world.scenes import CANVAS
+from brushloop.train.flow import guidance, noised
 from brushloop.train.loop import Recipe, fit
 
 INSTRUCT = Recipe(steps=6000, batch=8, lr=7e-4, warmup=100, ema=0.998, weight_decay=0.0, stable=True, log_every=40)
@@ -45,8 +46,6 @@ DROPPED = 0.05
 """How often each condition is left out."""
 BALANCE = 0.01
 """Weight of the load-balance loss (Switch Transformers, section 2.2)."""
-SHIFT = 0.6
-"""Mean of the logit-normal timesteps, as in the painter's recipe."""
 SIZES = {"rank": 16, "depth": 2, "heads": 4, "head_dim": 32}
 """Of the editor over the embedded base; over FLUX it has the paper's (`Config`)."""
 
@@ -102,9 +101,7 @@ class Editing:
             cases = [replace(each, text="replace it with {image1}") for each in cases]
         side = CANVAS // self.backbone.unit
         clean = self.backbone.encode([each.after for each in cases]).clone()
-        noise = torch.randn_like(clean)
-        t = torch.sigmoid(torch.randn(len(cases)) + SHIFT)
-        mixed = (1 - t)[:, None, None] * clean + t[:, None, None] * noise
+        mixed, t, target = noised(clean)
         texts = ["" if rng.random() < DROPPED else each.text for each in cases]
         words, pooled = self.read(texts)
         blind = self.editor is None and rng.random() < DROPPED
@@ -117,8 +114,11 @@ class Editing:
                 prompt, balance = self.editor.prompt(
                     self.transformer, [each.kind for each in cases], *self.visuals(cases), words.shape[1]
                 )
-            guess = velocity(self.transformer, mixed, t, words, pooled, positions(side, side), condition, prompt=prompt)
-        flow = (guess.float() - (noise - clean)).pow(2).mean()
+            guess = velocity(
+                self.transformer, mixed, t, words, pooled, positions(side, side), condition,
+                guidance(self.transformer, t), prompt,
+            )  # fmt: skip
+        flow = (guess.float() - target).pow(2).mean()
         figures = {"flow": flow.item()}
         if self.editor is not None:
             figures["balance"] = balance.item()

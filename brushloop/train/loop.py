@@ -3,7 +3,8 @@
 A task is anything with a `module` and a `loss(step)`. The data of a step depends on the step number
 alone, so a run that was killed goes on with the same batches and the same loss. A step may have several
 parts, each a batch of its own; several processes (`accelerate launch`) divide them among themselves, and
-come to the same gradient as one process that works on all of them.
+come to the same gradient as one process that works on all of them. Figures go to `log.jsonl` and to the
+trackers of `train.track`, and so do the pictures of a task that can show some.
 """
 
 from __future__ import annotations
@@ -12,18 +13,22 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, get_type_hints, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from brushloop.errors import InputError
+from brushloop.errors import InputError, UnwritableError, WeightsError
+from brushloop.supervision.build.recipes import nearest
+from brushloop.train.track import Board
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+    from PIL.Image import Image
 
 
 @dataclass(frozen=True)
@@ -47,8 +52,12 @@ class Recipe:
     """Orthogonalised updates for matrices: fewer steps for a quarter more time each."""
     stable: bool = False
     """Hold the rate after warm-up and fall to `final_lr` in the last fifth (a run that may be extended)."""
+    came: bool = False
+    """CAME (Luo et al. 2023) instead of AdamW: its memory is that of the weights' rows and columns."""
     parts: int = 1
     """Batches of a step, whose gradients are averaged; a multiple of the number of processes."""
+    track: str = "tensorboard"
+    """Where figures and pictures go besides the log: names of accelerate's trackers, with commas; empty for none."""
 
     def rate(self, step: int) -> float:
         """Learning rate of a step (0-based)."""
@@ -58,6 +67,39 @@ class Recipe:
         if self.stable:
             done = max(0.0, (done - 0.8) / 0.2)
         return self.lr * (self.final_lr + (1 - self.final_lr) * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
+
+
+R = TypeVar("R", bound=Recipe)
+
+
+def fitted(recipe: R, settings: Sequence[str]) -> R:
+    """The recipe with fields set as `field=value`.
+
+    Raises:
+        InputError: there is no such field (the nearest is suggested), or it does not take that value.
+    """
+    kinds = get_type_hints(type(recipe))
+    known = [field.name for field in fields(recipe)]
+    changed: dict[str, Any] = {}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if not equals:
+            raise InputError(f"{setting!r} sets nothing: write field=value")
+        if name not in known:
+            raise InputError(f"a training recipe has no field {name!r}{nearest(name, known)}: {', '.join(known)}")
+        try:
+            changed[name] = _value(kinds[name], text)
+        except (ValueError, KeyError):
+            raise InputError(f"field {name} of the recipe takes {kinds[name].__name__}, not {text!r}") from None
+    recipe = replace(recipe, **changed)
+    for name, least in {"steps": 1, "batch": 1, "parts": 1, "lr": 0.0, "clip": 0.0}.items():
+        if getattr(recipe, name) < least:
+            raise InputError(f"field {name} of the recipe is {getattr(recipe, name)}: give {least} or more")
+    return recipe
+
+
+def _value(kind: type, text: str) -> Any:
+    return {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
 
 
 class Task(Protocol):
@@ -73,6 +115,28 @@ class Task(Protocol):
         ...
 
 
+@runtime_checkable
+class Showing(Protocol):
+    """A task that can show what it has learned so far."""
+
+    def show(self) -> Mapping[str, Image]:
+        """Pictures by name, made with the weights as they are now; the same names every time."""
+        ...
+
+
+@runtime_checkable
+class Naming(Protocol):
+    """A task that can say what a step's batch was made of."""
+
+    def names(self, step: int) -> Sequence[str]:
+        """Names of what a step learns from (records)."""
+        ...
+
+
+PATIENCE = 20
+"""Steps in a row without a finite loss after which a run is given up: it would learn nothing more."""
+
+
 def fit(
     task: Task,
     recipe: Recipe,
@@ -83,12 +147,15 @@ def fit(
 ) -> nn.Module:
     """Train until `recipe.steps`, or until `seconds` have passed; return the module with its averaged weights.
 
-    `folder` receives `checkpoint.pt` (module, average, optimizer, step) and `log.jsonl`; a run found there
-    is continued. `on_save(average, step)` is called after each checkpoint. Of several processes the first one
-    writes, and all return the same weights.
+    `folder` receives `checkpoint.pt` (module, average, optimizer, step, figures not yet logged), `log.jsonl` and
+    `pictures/`; a run found there is continued, from the last checkpoint on. `on_save(average, step)` is called after
+    each checkpoint. Of several processes the first one writes, and all return the same weights. How many they are may
+    change from one time to the next: a step has the same parts.
 
     Raises:
-        InputError: the processes cannot divide the parts of a step evenly.
+        InputError: the processes cannot divide the parts of a step evenly; the loss is not finite any more.
+        WeightsError: the checkpoint is damaged, or of another model, optimizer or division into parts.
+        UnwritableError: the disk is full or forbidden; the checkpoint before is still there.
     """
     module = task.module
     peers = _peers(module, recipe)
@@ -97,16 +164,18 @@ def fit(
     parameters = [p for p in module.parameters() if p.requires_grad]
     optimizers = _optimizers(module, recipe)
     average = torch.optim.swa_utils.AveragedModel(module, multi_avg_fn=_follow(recipe.ema), use_buffers=True)
-    start = 0
+    start, sums, count = 0, dict[str, float](), 0
     kept = folder / "checkpoint.pt"
     if kept.exists():
-        state = torch.load(kept, weights_only=True, map_location="cpu")
+        state = _read(kept)
+        _same(kept, state, module, optimizers, recipe)
         module.load_state_dict(state["module"])
         average.load_state_dict(state["average"])
-        if len(state["optimizers"]) == len(optimizers):
-            for optimizer, known in zip(optimizers, state["optimizers"], strict=True):
-                optimizer.load_state_dict(known)
-        start = int(state["step"])
+        for optimizer, known in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(known)
+        start, sums, count = int(state["step"]), state.get("sums", {}), state.get("count", 0)
+    log = _Log(folder, start) if first else None
+    board = Board(recipe.track, folder, asdict(recipe), start) if first else None
     if first:
         (folder / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1))
 
@@ -117,54 +186,167 @@ def fit(
             "module": module.state_dict(),
             "average": average.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+            "kinds": [type(optimizer).__name__ for optimizer in optimizers],
+            "parts": recipe.parts,
             "step": step,
+            "sums": sums,
+            "count": count,
         }
-        torch.save(state, kept.with_suffix(".tmp"))
-        os.replace(kept.with_suffix(".tmp"), kept)
+        _write(kept, state)
+        if isinstance(task, Showing):
+            with worn(module, average.module):
+                shown = task.show()
+            _hang(folder / "pictures", shown, step)
+            if board is not None:
+                board.pictures(shown, step)
         if on_save is not None:
             on_save(average.module, step)
 
     began = saved = time.monotonic()
-    sums: dict[str, float] = {}
-    count = 0
-    step = start
-    with (folder / "log.jsonl" if first else Path(os.devnull)).open("a") as log:
-        while step < recipe.steps:
-            rate = recipe.rate(step)
-            for group in (group for optimizer in optimizers for group in optimizer.param_groups):
-                group["lr"] = rate
-            over = seconds is not None and first and time.monotonic() - began > seconds
-            value, figures, told = _learn(task, recipe, step, peers, over)
-            norm = nn.utils.clip_grad_norm_(parameters, recipe.clip)
-            if not math.isfinite(value) or not math.isfinite(norm.item()):
-                log.write(json.dumps({"step": step, "skipped": "loss or gradient is not finite"}) + "\n")
-                step += 1
-                continue
-            for optimizer in optimizers:
-                optimizer.step()
-            average.update_parameters(module)
-            step += 1
-            for key, figure in {"loss": value, "norm": norm.item(), **figures}.items():
-                sums[key] = sums.get(key, 0.0) + figure
-            count += 1
-            now = time.monotonic()
-            if step % recipe.log_every == 0:
-                line: dict[str, float] = {
-                    "step": step,
-                    "samples": step * recipe.batch * recipe.parts,
-                    "seconds": round(now - began, 1),
-                }
-                line |= {key: round(total / count, 5) for key, total in sums.items()} | {"lr": rate}
-                log.write(json.dumps(line) + "\n")
-                log.flush()
-                sums, count = {}, 0
-            if now - saved > recipe.save_every:
-                save(step)
-                saved = time.monotonic()
-            if told or (peers is None and seconds is not None and now - began > seconds):
-                break
+    step, lost = start, 0
+    while step < recipe.steps:
+        rate = recipe.rate(step)
+        for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+            group["lr"] = rate
+        over = seconds is not None and first and time.monotonic() - began > seconds
+        value, figures, told = _learn(task, recipe, step, peers, over)
+        norm = nn.utils.clip_grad_norm_(parameters, recipe.clip)
+        if not math.isfinite(value) or not math.isfinite(norm.item()):
+            of = _names(task, recipe, step)
+            if log is not None:
+                log.write({"step": step, "skipped": "loss or gradient is not finite", **({"of": of} if of else {})})
+            step, lost = step + 1, lost + 1
+            if lost >= PATIENCE:
+                raise InputError(
+                    f"the loss was not finite in {lost} steps in a row, up to step {step - 1}"
+                    f"{' (of ' + ', '.join(of) + ')' if of else ''}: lower lr, or look at those records; "
+                    f"the weights of the last checkpoint in {folder} are whole"
+                )
+            continue
+        lost = 0
+        for optimizer in optimizers:
+            optimizer.step()
+        average.update_parameters(module)
+        step += 1
+        for key, figure in {"loss": value, "norm": norm.item(), **figures}.items():
+            sums[key] = sums.get(key, 0.0) + figure
+        count += 1
+        now = time.monotonic()
+        if step % recipe.log_every == 0:
+            means = {key: round(total / count, 5) for key, total in sums.items()} | {"lr": rate}
+            samples = {"samples": step * recipe.batch * recipe.parts, "seconds": round(now - began, 1)}
+            if log is not None and board is not None:
+                log.write({"step": step, **samples, **means})
+                board.figures(means, step)
+            sums, count = {}, 0
+        if now - saved > recipe.save_every:
+            save(step)
+            saved = time.monotonic()
+        if told or (peers is None and seconds is not None and now - began > seconds):
+            break
     save(step)
+    if board is not None:
+        board.close()
     return average.module
+
+
+@contextmanager
+def worn(module: nn.Module, weights: nn.Module) -> Iterator[None]:
+    """Let a module have the weights of another of its kind for a while."""
+    own = {key: value.clone() for key, value in module.state_dict().items()}
+    module.load_state_dict(weights.state_dict())
+    try:
+        yield
+    finally:
+        module.load_state_dict(own)
+
+
+class _Log:
+    """`log.jsonl`. Lines behind the checkpoint that a run goes on from are cut off: they come again."""
+
+    def __init__(self, folder: Path, start: int) -> None:
+        self.path = folder / "log.jsonl"
+        if self.path.exists():
+            kept = []
+            for line in self.path.read_text().splitlines():
+                try:
+                    told = json.loads(line)
+                except ValueError:  # torn by a kill
+                    continue
+                if told["step"] <= start - ("skipped" in told):
+                    kept.append(line + "\n")
+            self.path.write_text("".join(kept))
+
+    def write(self, line: Mapping[str, Any]) -> None:
+        with self.path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def _names(task: Task, recipe: Recipe, step: int) -> list[str]:
+    """What the parts of a step were made of, if the task can tell: each once, eight at most."""
+    if not isinstance(task, Naming):
+        return []
+    found = [name for part in range(recipe.parts) for name in task.names(step * recipe.parts + part)]
+    return list(dict.fromkeys(found))[:8]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+        if lacking := {"module", "average", "optimizers", "step"} - state.keys():
+            raise ValueError(f"it lacks {', '.join(sorted(lacking))}")
+        return state
+    except Exception as error:
+        raise WeightsError(
+            f"{path} is no whole checkpoint ({' '.join(str(error).split())[:120]}): remove it to begin again, or copy "
+            "it again"
+        ) from error
+
+
+def _same(path: Path, state: Mapping[str, Any], module: nn.Module, optimizers: Sequence[Any], recipe: Recipe) -> None:
+    """Raise `WeightsError` unless a checkpoint is of this module, these optimizers and this division into parts."""
+    theirs, ours = state["module"], module.state_dict()
+    for name in sorted(theirs.keys() | ours.keys()):
+        sizes = [tuple(found[name].shape) if name in found else "none" for found in (theirs, ours)]
+        if sizes[0] != sizes[1]:
+            raise WeightsError(
+                f"{path} is of another architecture: {name} is {sizes[0]} there and {sizes[1]} here; name another "
+                "folder for this run, or train what was begun there"
+            )
+    kinds = [type(optimizer).__name__ for optimizer in optimizers]
+    if (began := state.get("kinds", kinds)) != kinds or len(state["optimizers"]) != len(kinds):
+        raise WeightsError(
+            f"{path} was written by {' and '.join(began)}, and the recipe names {' and '.join(kinds)}: give the same "
+            "optimizer, or another folder"
+        )
+    if (parts := state.get("parts", recipe.parts)) != recipe.parts:
+        raise WeightsError(
+            f"{path} has steps of {parts} parts, and the recipe says {recipe.parts}: give parts={parts}, whatever the "
+            "number of processes"
+        )
+
+
+def _write(path: Path, state: Mapping[str, Any]) -> None:
+    """Replace the checkpoint as a whole, or leave it as it was."""
+    fresh = path.with_suffix(".tmp")
+    try:
+        with fresh.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(fresh, path)
+    except (OSError, RuntimeError) as error:
+        fresh.unlink(missing_ok=True)
+        reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
+        raise UnwritableError(
+            f"cannot write {path} ({reason}): free some space and start again; the checkpoint before is kept"
+        ) from error
+
+
+def _hang(folder: Path, pictures: Mapping[str, Image], step: int) -> None:
+    folder.mkdir(exist_ok=True)
+    for name, picture in pictures.items():
+        picture.save(folder / f"{step:06d}-{name}.png")
 
 
 def _peers(module: nn.Module, recipe: Recipe) -> Accelerator | None:
@@ -177,8 +359,11 @@ def _peers(module: nn.Module, recipe: Recipe) -> Accelerator | None:
             f"{processes} processes cannot divide the {recipe.parts} parts of a step evenly: give a multiple as --parts"
         )
     from accelerate import Accelerator
+    from accelerate.state import AcceleratorState, PartialState
     from accelerate.utils import broadcast
 
+    if PartialState._shared_state and PartialState().num_processes != processes:  # forked from one that was alone
+        AcceleratorState._reset_state(reset_partial_state=True)
     device = next(module.parameters()).device
     peers = Accelerator(cpu=device.type == "cpu")
     with torch.no_grad():
@@ -223,13 +408,19 @@ def _shared(module: nn.Module, sums: dict[str, float], peers: Accelerator, over:
 
 
 def _optimizers(module: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
-    """AdamW; or Muon (Jordan et al. 2024) for the matrices inside blocks and AdamW for everything else."""
+    """AdamW; or CAME; or Muon (Jordan et al. 2024) for the matrices inside blocks and AdamW for everything else."""
     matrices: list[Tensor] = []
     rest: list[Tensor] = []
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
             inside = parameter.ndim == 2 and ("block" in name or "layer" in name) and "embed" not in name
             (matrices if recipe.muon and inside else rest).append(parameter)
+    if recipe.came:
+        if matrices:
+            raise InputError("a recipe has one optimizer: set muon or came, not both")
+        from pytorch_optimizer import CAME
+
+        return [CAME(rest, lr=recipe.lr, weight_decay=recipe.weight_decay, weight_decouple=True)]
     adam = torch.optim.AdamW(rest, lr=recipe.lr, betas=(0.9, 0.99), weight_decay=recipe.weight_decay, fused=True)
     if not matrices:
         return [adam]

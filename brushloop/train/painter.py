@@ -29,6 +29,7 @@ from brushloop.painter.tokens import LENGTH, SIDE, Window, mask, pack
 from brushloop.supervision.faults import spoil
 from brushloop.supervision.world import edits, scenes, words
 from brushloop.train.autoencoder import mean_code
+from brushloop.train.flow import noised
 from brushloop.train.loop import Recipe, fit
 from brushloop.train.text import clip_tokenizer, t5_tokenizer
 
@@ -36,9 +37,9 @@ RECIPE = Recipe(steps=9000, batch=12, lr=1.1e-3, warmup=80, ema=0.998, stable=Tr
 TURNS = ("window", "paint", "window", "placed", "window", "edit")
 DRAWS = {"window": 4, "paint": 2, "placed": 2, "edit": 1}
 """Timesteps at which a picture is met in one batch."""
-SHIFT = 0.6
-"""Mean of the logit-normal timesteps: shapes are decided while much is noise (Esser et al. 2024, section 3.1)."""
 WIDTH, HEADS = 256, 8
+LAYERS = 2, 7
+"""Double- and single-stream blocks."""
 
 
 @dataclass(frozen=True)
@@ -52,15 +53,17 @@ class Example:
     canvas: Image.Image | None = None
 
 
-def build(tokens: int, clip_tokens: int, end: int, channels: int = 16) -> nn.ModuleDict:
-    """A fresh transformer with its two text encoders."""
+def build(
+    tokens: int, clip_tokens: int, end: int, channels: int = 16, width: int = WIDTH, layers: tuple[int, int] = LAYERS
+) -> nn.ModuleDict:
+    """A fresh transformer with its two text encoders; `width` is a multiple of 32."""
     transformer = FluxTransformer2DModel(
         in_channels=4 * channels,
-        num_layers=2,
-        num_single_layers=7,
+        num_layers=layers[0],
+        num_single_layers=layers[1],
         attention_head_dim=WIDTH // HEADS,
-        num_attention_heads=HEADS,
-        joint_attention_dim=WIDTH,
+        num_attention_heads=width * HEADS // WIDTH,
+        joint_attention_dim=width,
         pooled_projection_dim=128,
         axes_dims_rope=(8, 12, 12),
     )
@@ -72,7 +75,7 @@ def build(tokens: int, clip_tokens: int, end: int, channels: int = 16) -> nn.Mod
     )  # fmt: skip
     t5 = T5EncoderModel(
         T5Config(
-            vocab_size=tokens, d_model=WIDTH, d_kv=32, d_ff=640, num_layers=3, num_heads=8,
+            vocab_size=tokens, d_model=width, d_kv=32, d_ff=5 * width // 2, num_layers=3, num_heads=width // 32,
             feed_forward_proj="gated-gelu", dropout_rate=0.0,
         )
     )  # fmt: skip
@@ -115,11 +118,20 @@ def edit_example(rng: random.Random, window: Window) -> Example:
 class Painting:
     """The flow-matching task."""
 
-    def __init__(self, recipe: Recipe, vae: AutoencoderKL) -> None:
-        self.recipe = recipe
+    def __init__(
+        self,
+        recipe: Recipe,
+        vae: AutoencoderKL,
+        turns: tuple[str, ...] = TURNS,
+        width: int = WIDTH,
+        layers: tuple[int, int] = LAYERS,
+    ) -> None:
+        self.recipe, self.turns = recipe, turns
         self.vae = vae.eval().requires_grad_(False).to(memory_format=torch.channels_last)
         self.tokenizer, self.tokenizer_2 = clip_tokenizer(), t5_tokenizer()
-        self.module: Any = build(len(self.tokenizer_2), len(self.tokenizer), self.tokenizer.eos_token_id)
+        self.module: Any = build(
+            len(self.tokenizer_2), len(self.tokenizer), self.tokenizer.eos_token_id, width=width, layers=layers
+        )
         self.ids = positions(SIDE, SIDE)
 
     def latents(self, pictures: Sequence[Image.Image]) -> Tensor:
@@ -140,7 +152,7 @@ class Painting:
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         rng = random.Random(f"painter/{self.recipe.seed}/{step}")
-        turn = TURNS[step % len(TURNS)]
+        turn = self.turns[step % len(self.turns)]
         window = Window.anywhere(rng) if turn == "window" else Window()
         makers: dict[str, Callable[[random.Random], Example]] = {"paint": paint_example, "placed": placed_example}
         make = makers.get(turn, partial(edit_example, window=window))
@@ -149,9 +161,7 @@ class Painting:
         index = window.index()
         clean = self.latents([example.picture for example in examples])[:, index].repeat(draws, 1, 1)
         weight = torch.stack([_focus(example.focus)[index] for example in examples]).repeat(draws, 1)
-        noise = torch.randn_like(clean)
-        t = torch.sigmoid(torch.randn(len(clean)) + SHIFT)
-        mixed = (1 - t)[:, None, None] * clean + t[:, None, None] * noise
+        mixed, t, target = noised(clean)
         with torch.autocast("cpu", torch.bfloat16):
             features, pooled = self.read(examples, [rng.random() < 0.1 for _ in examples], window.words)
             condition = None
@@ -163,9 +173,9 @@ class Painting:
                 condition = encode_condition(self.module["transformer"], *join(before, masks, index)).repeat(draws)
             features, pooled = features.repeat(draws, 1, 1), pooled.repeat(draws, 1)
             guess = velocity(self.module["transformer"], mixed, t, features, pooled, self.ids[index], condition)
-        error = (guess.float() - (noise - clean)).pow(2).mean(-1)
+        error = (guess.float() - target).pow(2).mean(-1)
         loss = (error * weight).sum() / weight.sum()
-        return loss, {turn: loss.item() * len(TURNS) / TURNS.count(turn)}
+        return loss, {turn: loss.item() * len(self.turns) / self.turns.count(turn)}
 
 
 def _focus(boxes: tuple[Box, ...]) -> Tensor:
@@ -190,11 +200,19 @@ def save(task: Painting, average: nn.Module, folder: Path) -> None:
     ).save_pretrained(folder)
 
 
-def train(folder: Path, vae: Path, recipe: Recipe = RECIPE, seconds: float | None = None) -> None:
+def train(
+    folder: Path,
+    vae: Path,
+    recipe: Recipe = RECIPE,
+    seconds: float | None = None,
+    turns: tuple[str, ...] = TURNS,
+    width: int = WIDTH,
+    layers: tuple[int, int] = LAYERS,
+) -> None:
     """Train from the autoencoder at `vae` and write a diffusers folder at `folder/painter`."""
     import copy
 
-    task = Painting(recipe, AutoencoderKL.from_pretrained(vae))
+    task = Painting(recipe, AutoencoderKL.from_pretrained(vae), turns, width, layers)
 
     def keep(average: nn.Module, step: int) -> None:
         save(task, copy.deepcopy(average), folder / "painter")

@@ -30,6 +30,7 @@ from brushloop.painter.process import caption
 from brushloop.painter.sheets import Sheet
 from brushloop.painter.tokens import pack, to_pixels
 from brushloop.supervision.processes import DOMAINS, Making, make
+from brushloop.train.flow import guidance, noised
 from brushloop.train.loop import Recipe, fit
 
 RECIPE = Recipe(steps=6000, batch=6, lr=1e-3, warmup=100, ema=0.998, weight_decay=0.0, stable=True, log_every=40)
@@ -38,8 +39,6 @@ RANK = 16
 CELLS = {"2x2": 64, "3x3": 48}
 """Pixels along a side of a frame, by layout."""
 TURNS = ("3x3", "3x3", "2x2")
-SHIFT = 0.6
-"""Mean of the logit-normal timesteps, as in the painter's recipe."""
 
 
 def sample(rng: random.Random, layout: Layout, cell: int) -> tuple[str, Making, str]:
@@ -123,18 +122,15 @@ class Processes:
         length = min(512, self.pipeline.tokenizer_2.model_max_length)
         with torch.no_grad():
             words, pooled, _ = self.pipeline.encode_prompt(texts, None, max_sequence_length=length)
-        target = clean[:, free].flatten(1, 2)
-        noise = torch.randn_like(target)
-        t = torch.sigmoid(torch.randn(len(made)) + SHIFT)
-        mixed = (1 - t)[:, None, None] * target + t[:, None, None] * noise
+        mixed, t, target = noised(clean[:, free].flatten(1, 2))
         with layers.mixing(self.transformer, omega, "process"), torch.autocast("cpu", torch.bfloat16):
             condition = None
             if given:
                 ids = positions(high, wide, 1)[sheet.index[given].reshape(-1)]
                 condition = encode_condition(self.transformer, clean[:, given].flatten(1, 2), ids)
             ids = positions(high, wide)[sheet.index[free].reshape(-1)]
-            guess = velocity(self.transformer, mixed, t, words, pooled, ids, condition)
-        loss = (guess.float() - (noise - target)).pow(2).mean()
+            guess = velocity(self.transformer, mixed, t, words, pooled, ids, condition, guidance(self.transformer, t))
+        loss = (guess.float() - target).pow(2).mean()
         return loss, {turn: loss.item() * len(TURNS) / TURNS.count(turn)}
 
 

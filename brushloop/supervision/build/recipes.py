@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError, model_validator
 from brushloop.canvas import Noun
 from brushloop.errors import InputError
 
-BUILDERS = ("growth", "conflict", "alignment", "sequence", "edit", "sampled")
+BUILDERS = ("growth", "conflict", "alignment", "sequence", "edit", "sampled", "whole")
 Share = Annotated[float, Field(ge=0)]
 
 
@@ -37,6 +37,8 @@ class DataRecipe(Noun):
     """Share of edit pairs; every second one is the inverse of the one before where there is one."""
     sampled: Share = 0.0
     """1 for states painted by the loop, labelled by a detector; alone, for it ends when the stores do."""
+    whole: Share = 0.0
+    """Share of prompts with the finished picture, in one go."""
     split: Literal["train", "test"] = "train"
     pictures: Annotated[int, Field(ge=2, le=9)] = 5
     """Most pictures of a multi-turn record."""
@@ -77,6 +79,7 @@ class DataRecipe(Noun):
 RECIPES: Mapping[str, Mapping[str, Any]] = {
     "multi-turn": {"growth": 1},
     "additive": {"growth": 1, "changes": 0},
+    "whole": {"whole": 1},
     "conflict": {"conflict": 1},
     "alignment": {"alignment": 1},
     "sequences": {"sequence": 1},
@@ -98,7 +101,7 @@ def recipe(name: str, settings: Sequence[str] = ()) -> DataRecipe:
     elif name in RECIPES:
         fields = {"name": name, **RECIPES[name]}
     else:
-        raise InputError(f"no recipe {name!r}{_nearest(name, RECIPES)}: {', '.join(RECIPES)}, or a .json file")
+        raise InputError(f"no recipe {name!r}{nearest(name, RECIPES)}: {', '.join(RECIPES)}, or a .json file")
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals:
@@ -107,7 +110,7 @@ def recipe(name: str, settings: Sequence[str] = ()) -> DataRecipe:
     for key in fields:
         if key not in DataRecipe.model_fields:
             known = DataRecipe.model_fields
-            raise InputError(f"recipe {name}: no field {key!r}{_nearest(key, known)}; fields are {', '.join(known)}")
+            raise InputError(f"recipe {name}: no field {key!r}{nearest(key, known)}; fields are {', '.join(known)}")
     try:
         return DataRecipe.model_validate(fields)
     except ValidationError as error:
@@ -134,6 +137,7 @@ def _value(key: str, text: str) -> Any:
     return [part for part in text.split(",") if part] if key == "stores" else text
 
 
-def _nearest(word: str, known: Iterable[str]) -> str:
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`; did you mean 'lr'?`, if one of the known words is near."""
     near = difflib.get_close_matches(word, list(known), 1, 0.5)
     return f"; did you mean {near[0]!r}?" if near else ""

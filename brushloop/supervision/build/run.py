@@ -25,6 +25,7 @@ from brushloop.supervision.build.layers import sequence
 from brushloop.supervision.build.pairs import pair
 from brushloop.supervision.build.recipes import DataRecipe
 from brushloop.supervision.build.sampled import sampled
+from brushloop.supervision.build.whole import whole
 from brushloop.supervision.records import Record, RecordFolder
 
 TABLE: Mapping[str, Builder] = {
@@ -34,6 +35,7 @@ TABLE: Mapping[str, Builder] = {
     "sequence": sequence,
     "edit": pair,
     "sampled": sampled,
+    "whole": whole,
 }
 TRIES = 200
 """Tries for one record before the recipe is called impossible."""
