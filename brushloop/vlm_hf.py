@@ -66,25 +66,14 @@ class HubVLM:
         return ()
 
     def _inputs(self, question: Question) -> Any:
-        """The question as tensors. What a template does with instructions is its own affair; some want none."""
-        text = {"type": "text", "text": question.text}
-        pictures = [{"type": "image", "image": image.convert("RGB")} for image in question.images]
-        user = {"role": "user", "content": [text, *pictures]}
-        turns = [user]
-        if question.instructions:
-            told = {"type": "text", "text": question.instructions}
-            turns = [{"role": "system", "content": [told]}, user]
+        """The question as tensors."""
         make = {"add_generation_prompt": True, "tokenize": True, "return_dict": True, "return_tensors": "pt"}
-        processor = self._processor
         try:
-            return processor.apply_chat_template(turns, **make)
+            return templated(self._processor, [question], **make)
         except Exception as error:
-            if len(turns) == 1 or "system" not in str(error).lower():
-                raise BackendError(
-                    f"{self.ref.id} cannot be asked with its own chat template: {few(repr(error))}"
-                ) from error
-        user["content"] = [{"type": "text", "text": f"{question.instructions}\n\n"}, text, *pictures]
-        return processor.apply_chat_template([user], **make)
+            raise BackendError(
+                f"{self.ref.id} cannot be asked with its own chat template: {few(repr(error))}"
+            ) from error
 
     @cached_property
     def _model(self) -> Any:
@@ -143,6 +132,34 @@ class _Chosen:
         import torch
 
         return torch.full((ids.shape[0],), self.writing.done and not self._waiting, device=ids.device)
+
+
+def templated(processor: Any, questions: Sequence[Question], **make: Any) -> Any:
+    """Questions in a model's own chat template. What that does with instructions is its own affair; some want none."""
+
+    def read(apart: bool) -> Any:
+        turns = [_turns(question, apart) for question in questions]
+        return processor.apply_chat_template(turns if len(turns) > 1 else turns[0], **make)
+
+    try:
+        return read(True)
+    except Exception as error:
+        if not any(question.instructions for question in questions) or "system" not in str(error).lower():
+            raise
+    return read(False)
+
+
+def _turns(question: Question, apart: bool) -> list[dict[str, Any]]:
+    """A question as turns of a conversation, its instructions in a turn of their own if `apart`."""
+    content: list[dict[str, Any]] = [{"type": "text", "text": question.text}]
+    content += [{"type": "image", "image": image.convert("RGB")} for image in question.images]
+    if not question.instructions:
+        return [{"role": "user", "content": content}]
+    if apart:
+        told = {"type": "text", "text": question.instructions}
+        return [{"role": "system", "content": [told]}, {"role": "user", "content": content}]
+    told = {"type": "text", "text": f"{question.instructions}\n\n"}
+    return [{"role": "user", "content": [told, *content]}]
 
 
 def load_processor(folder: Path) -> Any:

@@ -2,53 +2,64 @@
 
 The order from nothing is: autoencoder, judge, painter, vlm; then, to close the loop, teacher, states (which the
 installed models paint) and vlm again for more steps; process, then recraft, are adapters of the painter, and so is
-instruct, over which editor learns every kind of edit. Each writes its run under `--runs` (checkpoint, log, and what
-ships); `--install` copies that into the package.
+instruct, over which editor learns every kind of edit. Each writes its run under `--runs` (checkpoint, log, curves, and
+what ships); `--install` copies that into the package.
+
+`supervise` trains a painter, a vision-language model, or both together on process records (`brushloop data build`),
+from any base in a folder; `sample` lets two models paint training prompts, from which `brushloop data build --recipe
+self-sampled` makes records of their own states (docs/training.md).
 """
 
 from __future__ import annotations
 
 import argparse
 import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from brushloop.errors import InputError
-from brushloop.train.loop import Recipe
+from brushloop.errors import BrushloopError, InputError
+from brushloop.supervision.build.recipes import nearest
+from brushloop.train.loop import R, fitted
 from brushloop.weights import SHIPPED
 
 NAMES = ("autoencoder", "judge", "teacher", "painter", "states", "vlm", "process", "recraft", "instruct", "editor")
+ON_RECORDS = ("supervise", "sample")
 
 
-def run(name: str, runs: Path, steps: int | None, seconds: float | None, debug: bool) -> Path:
-    """Train one model; returns the folder or file that ships."""
+def run(
+    name: str, runs: Path, steps: int | None, seconds: float | None, debug: bool, settings: Sequence[str] = ()
+) -> Path:
+    """Train one model; returns the folder or file that ships.
+
+    Raises:
+        InputError: no such recipe or field of it, or what it builds on is not there.
+    """
     if name not in NAMES:
-        raise InputError(f"no recipe {name!r}; there are {', '.join(NAMES)}")
+        raise InputError(f"no recipe {name!r}{nearest(name, NAMES)}; there are {', '.join(NAMES)}")
     vae = runs / "autoencoder" / "vae"
     if name == "painter" and not vae.is_dir():
         raise InputError(
             f"the painter needs an autoencoder at {vae}: run `python -m brushloop.train autoencoder` first"
         )
 
-    def fitted(recipe: Recipe) -> Recipe:
-        if debug:
-            recipe = replace(recipe, steps=2, batch=2, warmup=1, log_every=1)
-        return recipe if steps is None else replace(recipe, steps=steps)
+    def told(recipe: R) -> R:
+        return as_told(recipe, steps, debug, settings)
 
     where = runs / name
     if name == "autoencoder":
         from brushloop.train import autoencoder
 
-        autoencoder.train(where, fitted(autoencoder.RECIPE), seconds)
+        autoencoder.train(where, told(autoencoder.RECIPE), seconds)
         return where / "vae"
     if name in ("judge", "teacher"):
         from brushloop.train import judge
 
         recipe = judge.RECIPE if name == "judge" else judge.TEACHER
-        judge.train(where, vae if vae.is_dir() else None, fitted(recipe), seconds)
+        judge.train(where, vae if vae.is_dir() else None, told(recipe), seconds)
         return where / "judge.safetensors"
     if name == "states":
         from brushloop.train import states
@@ -58,7 +69,7 @@ def run(name: str, runs: Path, steps: int | None, seconds: float | None, debug: 
     if name == "painter":
         from brushloop.train import painter
 
-        painter.train(where, vae, fitted(painter.RECIPE), seconds)
+        painter.train(where, vae, told(painter.RECIPE), seconds)
         return where / "painter"
     if name in ("process", "recraft"):
         from brushloop.train import process
@@ -66,19 +77,61 @@ def run(name: str, runs: Path, steps: int | None, seconds: float | None, debug: 
         base = runs / "painter" / "painter"
         first = runs / "process" / "process.safetensors" if name == "recraft" else None
         recipe = process.RECRAFT if first else process.RECIPE
-        return process.train(where, base if base.is_dir() else SHIPPED / "painter", first, fitted(recipe), seconds)
+        return process.train(where, base if base.is_dir() else SHIPPED / "painter", first, told(recipe), seconds)
     if name in ("instruct", "editor"):
         from brushloop.train import editing
 
         base = runs / "painter" / "painter"
         first = runs / "instruct" / "edit.safetensors" if name == "editor" else None
         recipe = editing.EDITOR if first else editing.INSTRUCT
-        return editing.train(where, base if base.is_dir() else SHIPPED / "painter", first, fitted(recipe), seconds)
+        return editing.train(where, base if base.is_dir() else SHIPPED / "painter", first, told(recipe), seconds)
     from brushloop.train import vlm
 
     tower = replace(vlm.TOWER, steps=2, batch=2) if debug else vlm.TOWER
-    vlm.train(where, vae if vae.is_dir() else None, tower, fitted(vlm.RECIPE), seconds, partial(_states, runs))
+    vlm.train(where, vae if vae.is_dir() else None, tower, told(vlm.RECIPE), seconds, partial(_states, runs))
     return where / "vlm"
+
+
+def as_told(recipe: R, steps: int | None, debug: bool, settings: Sequence[str]) -> R:
+    """A recipe with what the command line says of it."""
+    if debug:
+        recipe = replace(recipe, steps=2, batch=2, warmup=1, log_every=1)
+    recipe = fitted(recipe, settings)
+    return recipe if steps is None else replace(recipe, steps=steps)
+
+
+def supervise(given: argparse.Namespace) -> list[Path]:
+    """Train what is named by `--painter` and `--vlm`, together, on the records."""
+    from brushloop.supervision.detector import Detective
+    from brushloop.train.course import Course, folders
+    from brushloop.train.supervise import CONSTRAINTS, PROCESS, VLM, Brush, Pen, train
+
+    if not (given.painter or given.vlm) or not given.records:
+        raise InputError("supervise needs --records FOLDER, and --painter or --vlm or both (embedded, or a folder)")
+    recipe = PROCESS if given.painter else VLM
+    if given.teacher is None:
+        recipe = replace(recipe, **dict.fromkeys(CONSTRAINTS, 0.0))
+    recipe = as_told(recipe, given.steps, given.recipe == "debug", given.set)
+    course, parts = Course(folders(given.records)), list[Any]()
+    if given.painter:
+        parts.append(Brush(recipe, course, _base(given.painter), given.teacher and Detective(given.teacher)))
+    if given.vlm:
+        parts.append(Pen(recipe, course, _base(given.vlm)))
+    return train(given.out or given.runs / "supervise", recipe, *parts, seconds=given.seconds)
+
+
+def sample(given: argparse.Namespace) -> list[Path]:
+    """Let two models paint training prompts; what they made becomes records of their own states."""
+    from brushloop.train.closed import paint
+
+    where = given.out or given.runs / "sample"
+    number = 2 if given.recipe == "debug" else given.steps or 600
+    paint(where, number, given.painter or "embedded", given.vlm or "embedded", seconds=given.seconds)
+    return [where]
+
+
+def _base(name: str) -> str | None:
+    return None if name == "embedded" else name.removeprefix("flux:").removeprefix("hf:")
 
 
 def _states(runs: Path) -> list[Any]:
@@ -114,22 +167,37 @@ def install(name: str, made: Path) -> Path:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m brushloop.train", description=__doc__)
-    parser.add_argument("name", choices=NAMES)
+    parser.add_argument("name", choices=(*NAMES, *ON_RECORDS))
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of checkpoints and logs")
     parser.add_argument("--recipe", choices=("full", "debug"), default="full", help="debug takes two tiny steps")
-    parser.add_argument("--steps", type=int, help="steps in all, instead of the recipe's")
+    parser.add_argument("--steps", type=int, help="steps in all, instead of the recipe's; prompts of sample")
     parser.add_argument("--seconds", type=float, help="stop after this long, with a checkpoint")
+    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="a field of the recipe")
     parser.add_argument("--threads", type=int, help="CPU threads")
     parser.add_argument("--install", action="store_true", help="copy the result into the package")
+    records = parser.add_argument_group("supervise and sample")
+    records.add_argument("--records", action="append", default=[], metavar="FOLDER[=SHARE]", help="may be repeated")
+    records.add_argument("--painter", help="base of the painter: embedded, or a folder; for sample, its name")
+    records.add_argument("--vlm", help="base of planner and critic: embedded, or a folder; for sample, its name")
+    records.add_argument("--teacher", type=Path, help="weights of the detector of the constraint terms; none, no terms")
+    records.add_argument("--out", type=Path, help="folder of the run, instead of one under --runs")
     given = parser.parse_args(arguments)
     if given.threads:
         import torch
 
         torch.set_num_threads(given.threads)
-    made = run(given.name, given.runs, given.steps, given.seconds, given.recipe == "debug")
-    print(made)
-    if given.install and given.name in ("judge", "painter", "vlm", "process", "recraft", "instruct", "editor"):
-        print(install(given.name, made))
+    try:
+        if given.name in ON_RECORDS:
+            for path in (supervise if given.name == "supervise" else sample)(given):
+                print(path)
+            return 0
+        made = run(given.name, given.runs, given.steps, given.seconds, given.recipe == "debug", given.set)
+        print(made)
+        if given.install and given.name in ("judge", "painter", "vlm", "process", "recraft", "instruct", "editor"):
+            print(install(given.name, made))
+    except BrushloopError as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return error.exit_code
     return 0
 
 
