@@ -10,30 +10,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
-import random
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from brushloop.supervision.held_out import prompts, table
 from brushloop.supervision.judge import Judge, verdict
-from brushloop.supervision.world import scenes, words
-
-CATEGORIES = ("single", "two", "counting", "color", "position", "binding")
-
-
-def prompts(number: int, seed: int = 0) -> list[tuple[str, str, scenes.Scene]]:
-    """`number` held-out (category, prompt, scene), the categories in turn."""
-    rng = random.Random(f"bench/{seed}")
-    out = []
-    for index in range(number):
-        category = CATEGORIES[index % len(CATEGORIES)]
-        scene = scenes.sample_split(rng, False, category)
-        out.append((category, words.prompt(scene, rng)[0], scene))
-    return out
 
 
 def paint(number: int, out: Path, part: int = 0, parts: int = 1) -> None:
@@ -68,42 +50,6 @@ def paint(number: int, out: Path, part: int = 0, parts: int = 1) -> None:
             creation.image.save(out.parent / f"{index:03d}-loop.png")  # type: ignore[union-attr]
             file.write(json.dumps(row) + "\n")
             file.flush()
-
-
-def wilson(hits: int, number: int) -> tuple[float, float]:
-    """The 95% Wilson interval of a share."""
-    if number == 0:
-        return 0.0, 1.0
-    z, p = 1.96, hits / number
-    middle, half = p + z * z / (2 * number), z * math.sqrt(p * (1 - p) / number + z * z / (4 * number * number))
-    return (middle - half) / (1 + z * z / number), (middle + half) / (1 + z * z / number)
-
-
-def gain(pairs: Sequence[tuple[bool, bool]], seed: int = 0) -> tuple[float, float, float]:
-    """Mean of loop minus one-shot in points, with its 95% paired bootstrap interval."""
-    difference = np.array([100.0 * (loop - single) for single, loop in pairs])
-    draws = np.random.default_rng(seed).choice(difference, (4000, len(difference))).mean(1)
-    return float(difference.mean()), *(float(edge) for edge in np.percentile(draws, [2.5, 97.5]))  # type: ignore[return-value]
-
-
-def table(rows: Sequence[dict[str, Any]]) -> str:
-    """The Markdown table of both scores, by category."""
-    lines = ["| category | n | one-shot | loop | gain in points |", "|---|---|---|---|---|"]
-    for category in (*CATEGORIES, "all"):
-        some = [row for row in rows if category in (row["category"], "all")]
-        if not some:
-            continue
-        pairs = [(bool(row["one_shot"]["correct"]), bool(row["loop"]["correct"])) for row in some]
-        cells = []
-        for which in (0, 1):
-            hits = sum(pair[which] for pair in pairs)
-            low, high = wilson(hits, len(pairs))
-            cells.append(f"{hits / len(pairs):.2f} ({low:.2f}-{high:.2f})")
-        mean, low, high = gain(pairs)
-        lines.append(
-            f"| {category} | {len(some)} | {cells[0]} | {cells[1]} | {mean:+.0f} ({low:+.0f} to {high:+.0f}) |"
-        )
-    return "\n".join(lines)
 
 
 def main() -> None:

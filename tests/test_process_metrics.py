@@ -14,6 +14,7 @@ from brushloop.canvas import Correction, EditType, Plan, Status, Verdict
 from brushloop.cli.main import main
 from brushloop.critic.prompt import Look, Seen
 from brushloop.supervision.export import of_creation
+from brushloop.supervision.held_out import by_category, table
 from brushloop.supervision.process import Process, Rate, measure
 
 PROMPT = "a cat and a red ball on a beach"
@@ -109,3 +110,27 @@ def test_the_command_measures_a_store_and_exported_records(tmp_path: Path, capsy
     assert main(["eval", "--home", str(tmp_path / "nowhere")]) == 2
     (tmp_path / "weights").write_bytes(b"none")
     assert main(["eval", "--detector", str(tmp_path / "weights")]) == 3
+
+
+@pytest.mark.models
+def test_eval_paints_the_scene_benchmark_and_measures_it(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["eval", "--scenes", "1", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    scenes = told["scenes"]
+    assert scenes["all"]["n"] == scenes["single"]["n"] == told["creations"] == 1
+    assert scenes["all"]["loop"]["right"] in (0.0, 1.0) and "points" in scenes["all"]["gain"]
+    assert main(["eval", "scene-0000", "--scenes", "1"]) == 2 and "not both" in capsys.readouterr().err
+    assert main(["eval", "--painter", "embedded"]) == 2 and "--scenes" in capsys.readouterr().err
+
+
+def test_the_table_has_the_share_and_gain_of_each_category() -> None:
+    rows = [
+        {"category": kind, "one_shot": {"correct": one}, "loop": {"correct": two}}
+        for kind, one, two in (("two", False, True), ("two", True, True), ("color", False, False))
+    ]
+    told = by_category(rows)
+    assert set(told) == {"two", "color", "all"}
+    assert told["two"]["one_shot"]["right"] == 0.5 and told["two"]["loop"]["right"] == 1.0
+    assert told["two"]["gain"]["points"] == 50 and told["color"]["gain"]["points"] == 0
+    assert told["all"]["loop"]["low"] < 2 / 3 < told["all"]["loop"]["high"]
+    assert "| two | 2 | 0.50 (" in table(rows) and "+50 (" in table(rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +11,7 @@ import typer
 
 from brushloop.agent.console import result
 from brushloop.agent.looking import Json
+from brushloop.agent.making import VLM, Painter
 
 if TYPE_CHECKING:
     from brushloop.supervision.process import See
@@ -27,21 +29,58 @@ def evaluate(
     detector: Annotated[
         Path | None, typer.Option(help="Weights of the detector that says what is there; by default the judge.")
     ] = None,
+    scenes: Annotated[
+        int | None,
+        typer.Option(min=1, help="Paint so many held-out prompts first, one-shot and in the loop, and measure those."),
+    ] = None,
+    painter: Painter = None,
+    vlm: VLM = None,
     as_json: Json = False,
 ) -> None:
     """Measure how the loop worked: what the critic found, what was repaired, what drifted, what it cost."""
     from brushloop.errors import InputError
     from brushloop.supervision.detector import Detective
+    from brushloop.supervision.held_out import by_category, table
     from brushloop.supervision.process import measure
 
-    if records and (names or home):
+    if records and (names or home or scenes):
         raise InputError("give --records, or creations of a store, not both")
+    if scenes and names:
+        raise InputError("give --scenes, or names of creations, not both")
+    if (painter or vlm) and not scenes:
+        raise InputError("--painter and --vlm are what paints --scenes: give a number of them")
+    rows = _painted(scenes, home, painter or "embedded", vlm or "embedded") if scenes else []
+    names = [row["id"] for row in rows] if rows else names
     found = list(_recorded(records) if records else _created(home, names or []))
     if not found:
         raise InputError("there is no creation to measure: paint some first, or name another --home")
     witness = Detective(detector) if detector else Detective()
     value = {**measure(found, witness).as_json(), "detector": witness.ref.model_dump()}
-    result(value, _lines(value), as_json)
+    lines = list(_lines(value))
+    if rows:
+        value["scenes"] = by_category(rows)
+        lines += ["", table(rows)]
+    result(value, lines, as_json)
+
+
+def _painted(number: int, home: Path | None, painter: str, vlm: str) -> list[dict[str, Any]]:
+    """The scene benchmark in a store; those of its creations that are there already are taken as they are."""
+    from brushloop.agent.studio import Studio
+    from brushloop.supervision.held_out import prompts
+    from brushloop.supervision.judge import Judge, verdict
+
+    studio, judge, rows = Studio(painter, vlm, home=home), Judge(), []
+    there = {head.id for head in studio.store.heads()}
+    for index, (category, prompt, scene) in enumerate(prompts(number)):
+        id = f"scene-{index:04d}"
+        creation = studio.resume(id) if id in there else studio.paint(prompt, seed=index, id=id)
+        pictures = {"one_shot": studio.one_shot(prompt, seed=index), "loop": creation.image}
+        row: dict[str, Any] = {"id": id, "category": category}
+        for name, picture in pictures.items():
+            row[name] = {"correct": picture is not None and verdict(judge.look([picture])[0], scene).correct}
+        rows.append(row)
+        print(f"{index + 1} of {number} scenes", file=sys.stderr, flush=True)
+    return rows
 
 
 def _recorded(path: Path) -> Iterator[tuple[Record, See]]:
