@@ -126,3 +126,18 @@ def test_prompts_name_every_object_and_color() -> None:
 def test_an_unknown_background_is_named() -> None:
     with pytest.raises(ValueError, match="no background 'moon base'"):
         scenes.render([Element(name="moon base", role="background")], "flat")
+
+
+def test_a_part_of_the_world_is_sampled_alone_and_holds_out_more() -> None:
+    part = scenes.Part(("apple", "star", "dog", "sun"), ("flat",))
+    before = [scenes.sample(random.Random(n)) for n in range(20)]
+    with scenes.only(part):
+        train = [scenes.sample_split(random.Random(n), True) for n in range(40)]
+        test = [scenes.sample_split(random.Random(n), False) for n in range(40)]
+        held = {key for scene in (*train, *test) for key in scenes.combinations(scene) if scenes.held_out(key)}
+    for scene in (*train, *test):
+        assert {thing.name for thing in scene.elements[1:]} <= set(part.objects) and scene.style == "flat"
+    assert len(held) > len({key for key in held if scenes.held_out(key)})
+    assert not any(scenes.combinations(scene) & held for scene in train)
+    assert all(scenes.combinations(scene) & held for scene in test)
+    assert [scenes.sample(random.Random(n)) for n in range(20)] == before

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -166,13 +168,18 @@ def backdrop(name: str, variant: int, size: int = CANVAS) -> Image.Image:
 
 # Sampling -------------------------------------------------------------------------------------------------------
 
+_ONLY: ContextVar[Part | None] = ContextVar("only", default=None)
+"""The part of the world that is sampled."""
+
 
 def held_out(key: str, split: str = "") -> bool:
     """Whether a combination is kept from training: decided by the hash of its name alone.
 
     `split` names another, independent division (the judge has its own).
     """
-    return int.from_bytes(hashlib.sha256(f"{split}{key}".encode()).digest()[:4], "big") % 100 < HELD_OUT_PERCENT
+    part = _ONLY.get()
+    percent = HELD_OUT_PERCENT if part is None else part.held_out
+    return int.from_bytes(hashlib.sha256(f"{split}{key}".encode()).digest()[:4], "big") % 100 < percent
 
 
 def combinations(scene: Scene) -> set[str]:
@@ -228,11 +235,37 @@ def free_box(rng: random.Random, size: str, taken: Sequence[Box]) -> Box | None:
     return rng.choice(free) if free else None
 
 
+@dataclass(frozen=True)
+class Part:
+    """A part of the world: experiments whose models are too small for all of it sample there."""
+
+    objects: tuple[str, ...]
+    styles: tuple[str, ...]
+    held_out: int = 20
+    """Percent of its combinations that training never sees: it has so few that each category needs a larger share."""
+
+
+@contextmanager
+def only(part: Part) -> Iterator[None]:
+    """Let everything sampled inside the `with` come from a part of the world."""
+    token = _ONLY.set(part)
+    try:
+        yield
+    finally:
+        _ONLY.reset(token)
+
+
+def _allowed(names: Iterable[str], kind: str) -> list[str]:
+    """Those names that lie in the part of the world that is sampled."""
+    part = _ONLY.get()
+    return [name for name in names if part is None or name in getattr(part, kind)]
+
+
 def sample_element(
     rng: random.Random, exclude: Iterable[str] = (), count: int = 1, colored: bool | None = None
 ) -> Element:
     """One object without boxes. `colored` True forces a colour, False forbids one, None leaves it to chance."""
-    names = [name for name in (TINTABLE if colored else BY_NAME) if name not in set(exclude)]
+    names = _allowed((name for name in (TINTABLE if colored else BY_NAME) if name not in set(exclude)), "objects")
     name = rng.choice(names)
     tint = name in TINTABLE and (colored or (colored is None and rng.random() < 0.7))
     size = rng.choice((None, None, "small", "medium", "large")) if count < 3 else None
@@ -327,7 +360,8 @@ def sample(rng: random.Random, category: str | None = None, composed: float = 0.
     """
     category = category or rng.choice(CATEGORIES)
     while True:
-        style, background = rng.choice(STYLES), Element(name=rng.choice(BACKGROUNDS), role="background")
+        style = rng.choice(_allowed(STYLES, "styles"))
+        background = Element(name=rng.choice(BACKGROUNDS), role="background")
         relation = None
         if category == "single":
             objects = [sample_element(rng, colored=False)]
