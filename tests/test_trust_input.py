@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gzip
 import io
 import json
 import os
@@ -10,6 +11,8 @@ import pickle
 import struct
 import subprocess
 import sys
+import tarfile
+import tracemalloc
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -305,6 +308,80 @@ def test_hostile_names_never_leave_the_store(home: Path, tmp_path: Path) -> None
     assert sorted(path for path in tmp_path.rglob("*") if home not in path.parents) == before
     strange = [path for path in home.rglob("*") if path not in inside and path.suffix not in (".json", "")]
     assert strange == [], "nothing was written but the brief of what was not painted"
+
+
+# Archives
+
+
+def shard(*members: tuple[tarfile.TarInfo, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for info, data in members:
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def entry(name: str, kind: bytes = tarfile.REGTYPE, target: str = "") -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, target
+    return info
+
+
+def test_hostile_archive_entries_never_leave_the_folder(tmp_path: Path) -> None:
+    """Under every hostile name a record with a hostile id, its picture, and links that lead out."""
+    from brushloop.supervision.formats import read_shards
+    from brushloop.supervision.records import RecordFolder
+
+    (tmp_path / "in").mkdir()
+    picture = malformed.whole()["png"]
+    names = [name for name in NAMES if name and "\0" not in name]
+    assert len(set(names)) >= 90
+    for number, name in enumerate(names):
+        path = tmp_path / "in" / f"{number}.tar"
+        path.write_bytes(
+            shard(
+                (entry(name), b"x"),
+                (entry(f"{name}.json"), json.dumps({"id": name, "task": "paint", "prompt": "a cat"}).encode()),
+                (entry(f"{name}.0.png"), picture),
+                (entry("out", tarfile.SYMTYPE, name), b""),
+                (entry("out/harmed"), b"x"),
+                (entry("harmed", tarfile.LNKTYPE, name), b""),
+                (entry("device", tarfile.CHRTYPE), b""),
+            )
+        )
+    before = sorted(path for path in tmp_path.rglob("*") if path.is_file())
+    out = RecordFolder(tmp_path / "out")
+    for number in range(len(names)):
+        with pytest.raises(BrushloopError) as error:
+            read_shards([tmp_path / "in" / f"{number}.tar"], out)
+        assert "\n" not in str(error.value)
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == before
+
+
+def test_archives_that_claim_too_much_are_refused(tmp_path: Path) -> None:
+    from brushloop.supervision.formats import read_shards
+    from brushloop.supervision.records import RecordFolder
+
+    sparse = entry("a.json")
+    sparse.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": str(2**40)}
+    sparse.size = 512
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        tar.addfile(sparse, io.BytesIO(b"1\n0\n1\n".ljust(512, b"\0")))
+    cases = {
+        "sparse": buffer.getvalue(),
+        "bomb": gzip.compress(shard((entry("a.json"), bytes(50 * 2**20)))),
+        "cut": shard((entry("a.json"), bytes(4096)))[:700],
+        "no archive": b"hello",
+    }
+    for name, data in cases.items():
+        (tmp_path / name).write_bytes(data)
+        tracemalloc.start()
+        with pytest.raises(InputError, match=r"cannot read|more than any picture"):
+            read_shards([tmp_path / name], RecordFolder(tmp_path / "out"))
+        assert tracemalloc.get_traced_memory()[1] < 8 * 2**20, name
+        tracemalloc.stop()
 
 
 # Texts that would give orders

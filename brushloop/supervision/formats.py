@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from brushloop.errors import BackendError, CorruptObjectError, InputError
 from brushloop.files import write_atomically
+from brushloop.pictures import MAX_BYTES
 from brushloop.record import png_from, read_png
 from brushloop.supervision.records import LINES, Record, RecordFolder, TurnKind, read_record
 
@@ -75,19 +76,22 @@ def write_shards(folder: RecordFolder, out: Path, each: int = 1000) -> list[Path
 def read_shards(paths: Iterable[Path], folder: RecordFolder) -> int:
     """Put the records of tar shards, in order, into a folder; returns how many they are.
 
+    Nothing is unpacked: what stands in a shard is read into memory, and kept under names that follow from its content.
+    Links and devices in it are passed over.
+
     Raises:
-        InputError: a shard cannot be opened.
+        InputError: a shard cannot be opened, is compressed, or holds something larger than a picture may be.
         CorruptObjectError: a record or a picture in it is broken, or a picture is not the one the record names.
     """
     number = 0
     for path in paths:
         try:
-            with tarfile.open(path) as tar:
+            with tarfile.open(path, "r:") as tar:
                 data = {member.name: _bytes(tar, member) for member in tar if member.isfile()}
         except (OSError, tarfile.TarError) as error:
             raise InputError(f"cannot read the shard {path}: {error}") from error
         for name in (name for name in data if name.endswith(".json")):
-            record = read_record(data[name], f"record {name} of {path}")
+            record = read_record(data[name], f"record {' '.join(name.split())[:80]} of {path}")
             for index, frame in enumerate(record.pictures):
                 what = f"{name.removesuffix('.json')}.{index}.png"
                 if what not in data:
@@ -121,6 +125,10 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
 
 
 def _bytes(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    if member.size > MAX_BYTES:  # a sparse file claims what it likes
+        raise InputError(
+            f"{member.name[:80]!r} in {tar.name} is {member.size} bytes long: more than any picture may be"
+        )
     file = tar.extractfile(member)
     return file.read() if file else b""
 
