@@ -12,7 +12,7 @@ CONSTRAINT = $(if $(shell nvidia-smi -L 2>/dev/null),,-c constraints-cpu.txt)
 # pip's notices are for people at a terminal, not for logs.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: install demo test test-api test-export test-page test-scale test-trust test-vllm page check bench bench-gpu lock audit sbom clean help
+.PHONY: install demo test test-api test-export test-page test-scale test-trust test-vllm coverage page check bench bench-gpu lock audit sbom clean help
 
 help:
 	@echo "make install  set up $(VENV)"
@@ -25,6 +25,7 @@ help:
 	@echo "make page     build the studio page from studio/ (needs node); what is built is committed"
 	@echo "make test-trust  the long forms: kills, damage, hostile input, a browser"
 	@echo "make test-scale  a real PostgreSQL, an S3 server and a Ray cluster of two nodes, one of them killed"
+	@echo "make coverage  how much of the store, the agent and the server the tests reach"
 	@echo "make check    lint, format, types and the import contract"
 	@echo "make bench    measure; writes docs/bench.md"
 	@echo "make bench-gpu  FLUX.1 and an 8B language model of random weights on a GPU; writes docs/engine.md"
@@ -93,7 +94,13 @@ test-scale: $(VENV)/.installed-scale
 	$(BIN)/python -m pytest -q -m scale --timeout 1200 --durations 0 tests/test_scale_stores.py tests/test_scale_ray.py
 
 test-trust: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -q -m trust --timeout 3600 --durations 0
+	$(BIN)/python -m pytest -q -s -m trust --timeout 3600 --durations 0
+
+# The rooms that keep the promises of docs/trust.md, by the tests of everything but training and the page in a browser.
+COVERED = */brushloop/store.py,*/objects.py,*/heads.py,*/upkeep.py,*/files.py,*/seal.py,*/record.py,*/agent/*,*/serve/*
+coverage: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -q --cov=brushloop --cov-report= --ignore-glob='tests/test_train*'
+	$(BIN)/python -m coverage report --include='$(COVERED)' --fail-under=90
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
