@@ -326,6 +326,10 @@ doubt said "nothing" of things that stood elsewhere, and named what was smeared.
 """
 
 
+ROUND = 32
+"""Rows are as long as a multiple of this: batches of any length fragment the heap until allocation takes most of a step."""
+
+
 class Lessons:
     """Stage 2: plans and looks, answered as JSON."""
 
@@ -362,7 +366,7 @@ class Lessons:
         lessons = self.lessons(step)
         looking = bool(lessons[0].pictures)
         rows = [self._row(lesson) for lesson in lessons]
-        longest = max(len(row.ids) for row in rows)
+        longest = -(-max(len(row.ids) for row in rows) // ROUND) * ROUND
         pad = self.tokens.pad_token_id
         ids = torch.tensor([row.ids + [pad] * (longest - len(row.ids)) for row in rows])
         weights = torch.tensor([row.weights + [0.0] * (longest - len(row.weights)) for row in rows])[:, 1:]
