@@ -327,7 +327,7 @@ doubt said "nothing" of things that stood elsewhere, and named what was smeared.
 
 
 ROUND = 32
-"""Rows are as long as a multiple of this: batches of any length fragment the heap until allocation takes most of a step."""
+"""Rows are as long as a multiple of this: batches of any length fragment the heap, until allocation costs most."""
 
 
 class Lessons:
