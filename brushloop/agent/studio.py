@@ -16,7 +16,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Unpack
 
-from brushloop.agent import chat
+from brushloop.agent import chat, crafts
 from brushloop.agent.beside import heard
 from brushloop.agent.briefs import brief_from
 from brushloop.agent.checkpoints import open_checkpoints
@@ -287,7 +287,10 @@ class Studio(Intake):
         """
         with hold(self.store, id, head):
             state = self.state(id)
-            if state["phase"] != "finished":
+            craft = crafts.asked(self.open(id)) if state["brief"].task in crafts.TASKS else None
+            if state["phase"] != "finished" and craft:
+                crafts.carry_out(self, self.open(id), craft, options)
+            elif state["phase"] != "finished":
                 painter = masked(in_turn(self.painter, self._painting), state["brief"], self.store)
                 makers = painter, Planner(self._bounded), Critic(self._bounded)
                 context = Context(self.store, *makers, self.effort, self.clock, policy=self.policy, second=self.second)

@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from brushloop.agent import words
+from brushloop.agent import crafts, words
 from brushloop.agent.chapters import Chapter, Entry, chapters, thing
 from brushloop.canvas import Brief, Frame, Plan, Status, StepKind, Task
 from brushloop.creation import Creation
@@ -34,6 +34,8 @@ def book_of(creation: Creation, name: str = "guide") -> Book:
         InputError: nothing has been painted yet.
         StoreError: a step is missing or changed.
     """
+    if frames := crafts.frames(creation):
+        return Book(_of_process(creation, frames), creation.store.get_image, name)
     told = chapters(creation)
     stood = _stood(told)
     if not stood:
@@ -59,6 +61,20 @@ def book_of(creation: Creation, name: str = "guide") -> Book:
         source=Source(id=creation.id, head=creation.head),
     )
     return Book(guide, creation.store.get_image, name)
+
+
+def _of_process(creation: Creation, frames: Sequence[Frame]) -> Guide:
+    """The guide to a creation whose steps are the frames of a process."""
+    brief, made = creation.brief, [step for step in creation.steps if "frame" in step.settings]
+    told = f"{creation.plan.domain if creation.plan else 'A process'}, in {len(frames)} steps."
+    if brief.task is Task.RECRAFT:
+        told += " The last state is the picture given; those before it were painted backwards from it."
+    tools, materials = needs(creation.plan)
+    model = made[0].model.id if made[0].model else ""
+    title, texts = short(brief.prompt), [step.text for step in made]
+    guide = process_guide(title, frames, texts, model, told[0].upper() + told[1:], tools=tools, materials=materials)
+    seconds = sum(float(creation.store.measurements(digest).get("seconds", 0)) for digest in creation.hashes)
+    return guide.model_copy(update={"seconds": seconds, "source": Source(id=creation.id, head=creation.head)})
 
 
 def needs(plan: Plan | None) -> tuple[tuple[str, ...], tuple[str, ...]]:

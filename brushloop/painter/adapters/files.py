@@ -109,9 +109,9 @@ def installed(kind: str) -> Adapter | None:
     return read(path) if path.is_file() else None
 
 
-def trained() -> tuple[str, ...]:
-    """Names of the domains that the installed process adapter was trained for."""
-    path = INSTALLED / "process.safetensors"
+def trained(path: Path | None = None) -> tuple[str, ...]:
+    """Names of the domains that an adapter of ours was trained for, by default the installed one."""
+    path = path or INSTALLED / "process.safetensors"
     return tuple(_ours(_header(path)).get("domains", ())) if path.is_file() else ()
 
 
