@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import re
-import shutil
-import subprocess
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from html.parser import HTMLParser
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import browsing
 import payloads
 import pytest
 from fakes import CAT
@@ -33,7 +27,6 @@ from brushloop.canvas import (
     Verdict,
 )
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 ALL = payloads.payloads()
 
 
@@ -116,72 +109,15 @@ def test_no_text_changes_the_shape_of_a_page(number: int) -> None:
 # In a browser
 
 
-@contextmanager
-def site(pages: dict[str, str]) -> Iterator[tuple[str, list[str]]]:
-    """Serve pages on loopback, and note every other thing that is asked for."""
-    asked: list[str] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            html = pages.get(self.path)
-            if html is None:
-                asked.append(self.path)
-            self.send_response(200 if html else 404)
-            self.send_header("Content-Type", "text/html; charset=utf-8")
-            self.end_headers()
-            self.wfile.write((html or "").encode("utf-8", "replace"))
-
-        do_POST = do_GET
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", asked
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-INDEX = """<!doctype html><meta charset=utf-8><title>index</title>%s
-<script>onload = () => {
-  for (const frame of document.querySelectorAll("iframe"))
-    for (const link of frame.contentDocument.querySelectorAll("a, summary, button, input"))
-      link.click();
-  setTimeout(() => {
-    const ran = [...document.querySelectorAll("iframe")]
-      .filter((frame) => !frame.contentDocument || frame.contentDocument.documentElement.hasAttribute("ran"));
-    document.body.innerHTML = "";
-    document.title = "looked at " + frames + ": " + ran.map((frame) => frame.id).join(" ") + ".";
-  }, 3000);
-  const frames = document.querySelectorAll("iframe").length;
-};</script>"""
-
-
 @pytest.mark.trust
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here to try the pages in")
+@pytest.mark.skipif(browsing.CHROMIUM is None, reason="no Chromium here to try the pages in")
 def test_nothing_runs_in_a_browser_and_nothing_is_asked(tmp_path: Path) -> None:
-    assert CHROMIUM is not None
-    store, pages = Store("memory://browser"), {"/favicon.ico": " "}
-    with site(pages) as (url, asked):
+    store, pages = Store("memory://browser"), {}
+    with browsing.site(pages) as (url, asked):
         texts = payloads.payloads(f"{url}/out")
         for number, text in enumerate(texts):
-            pages[f"/{number}"] = page(creation(text, store))
-        pages["/raw"] = f"<!doctype html><p>{texts[0]}</p>"
-        frames = [f"<iframe id=f{path.strip('/')} src={path}></iframe>" for path in pages if path != "/favicon.ico"]
-        pages["/index"] = INDEX % "".join(frames)
-        done = subprocess.run(
-            [
-                CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}",
-                "--virtual-time-budget=20000", "--dump-dom", f"{url}/index",
-            ],
-            capture_output=True, text=True, timeout=900,
-        )  # fmt: skip
-    title = re.search(r"<title>(.*)</title>", done.stdout)
-    assert title, done.stderr[-2000:]
-    assert title[1] == f"looked at {len(texts) + 1}: fraw.", "the page without any care runs, and only that"
+            pages[f"/{number}"] = "text/html; charset=utf-8", page(creation(text, store)).encode("utf-8", "replace")
+        pages["/raw"] = "text/html", f"<!doctype html><p>{texts[0]}</p>".encode()
+        ran = browsing.look(url, pages, list(pages), tmp_path)
+    assert ran == ["/raw"], "the page without any care runs, and only that"
     assert asked == ["/out"], "and only that one asks for something"
