@@ -9,6 +9,7 @@ from brushloop import Studio
 from brushloop.supervision.judge import Judge
 
 
+@pytest.mark.trust
 @pytest.mark.models
 def test_a_few_turns_do_not_drift() -> None:
     talk = hold(Studio(), Judge(), seed=1, turns=4)
