@@ -40,6 +40,9 @@ def test_process_writes_frames_in_order(capsys: pytest.CaptureFixture[str], made
     assert code == 0 and [Path(path).name for path in told["frames"]] == [f"frame-0{n}.png" for n in range(1, 7)]
     assert len(set(told["texts"])) == 6 and all(Image.open(path).size == (32, 32) for path in told["frames"])
     assert json.loads((out / "process.json").read_text()) == told
+    assert main(["export", told["id"], str(tmp_path / "guide.html")]) == 0, "it is kept as a creation as well"
+    assert (tmp_path / "guide.html").read_text().count("<section") >= 6
+    capsys.readouterr()
     assert told["tools"] == ["a vector editor"] and told["materials"] == ["shapes and gradients"]
 
 

@@ -30,7 +30,21 @@ from brushloop.serve.tools import create_server, over_http
 
 PROMPT = "a cat and a red ball on a beach"
 SKY = (10, 20, 250)
-NAMES = {"paint", "edit", "start", "fork", "answer", "chat", "cancel", "status", "result", "steps", "export"}
+NAMES = {
+    "paint",
+    "edit",
+    "process",
+    "recraft",
+    "start",
+    "fork",
+    "answer",
+    "chat",
+    "cancel",
+    "status",
+    "result",
+    "steps",
+    "export",
+}
 
 
 def ask(home: Path, talk: Callable[[Client], Awaitable[None]], studio: Studio | None = None) -> None:

@@ -438,8 +438,14 @@ def test_the_description_has_examples_and_names_every_error(client: Client) -> N
     for path, methods in schema["paths"].items():
         for method, operation in methods.items():
             assert operation.get("summary") and (operation.get("description") or "health" in path), (path, method)
-    wanted = schema["components"]["schemas"]["Wanted"]
-    assert wanted["examples"][0]["prompt"] and schema["components"]["schemas"]["Failure"]["examples"]
+    values = schema["components"]["schemas"]
+    bodies = [
+        operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+        for methods in schema["paths"].values()
+        for operation in methods.values()
+        if "application/json" in operation.get("requestBody", {}).get("content", {})
+    ]
+    assert len(bodies) >= 7 and all(values[name]["examples"] for name in [*bodies, "CreationView", "Failure"]), bodies
 
 
 def test_about_tells_what_can_be_asked(client: Client) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
 import secrets
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from brushloop.agent.events import OnEvent
     from brushloop.painter.base import OnDenoise
     from brushloop.painter.domains import Domain
-    from brushloop.painter.process import Process, ProcessPainter
+    from brushloop.painter.process import Process
 
 adapters = typer.Typer(help="Adapters of the painter: list, import and export them.", no_args_is_help=True)
 
@@ -62,18 +62,24 @@ def process(
     as_json: Json = False,
 ) -> None:
     """Paint the making of something, frame by frame."""
+    from brushloop.agent import crafts
+    from brushloop.agent.studio import Studio
     from brushloop.canvas import Brief, Task
     from brushloop.painter.domains import domain as find
+    from brushloop.painter.workshop import Workshop
 
     _check_guide(guide)
     brief, kind = _brief(Brief, prompt, Task.PROCESS, seed), find(domain)
     folder = _folder(out)
-    maker = _painter(kind, painter, adapter, recraft_adapter, style, reads=(frames or 0) > kind.frames)
+    shop = Workshop(painter, adapter, recraft_adapter, tuple(style or ()))
+    maker = shop.open(kind, reads=(frames or 0) > kind.frames)
+    began = time.monotonic()
     with progress() as tell:
         made = maker.paint(
             brief, kind, frames, seed, cell=cell, steps=steps, guidance=guidance, on_denoise=_heard(tell, "process")
         )
-    _write(made, folder, None, guide, as_json)
+    id = crafts.keep(Studio(painter), made, time.monotonic() - began).id
+    _write(made, id, folder, None, guide, as_json)
 
 
 def recraft(
@@ -94,22 +100,27 @@ def recraft(
     as_json: Json = False,
 ) -> None:
     """Paint the steps that lead to a picture; the last frame is the picture itself, byte for byte."""
+    from brushloop.agent import crafts
+    from brushloop.agent.studio import Studio
     from brushloop.canvas import Brief, Task
     from brushloop.painter.domains import domain as find
     from brushloop.painter.recraft import recraft as paint
+    from brushloop.painter.workshop import Workshop
     from brushloop.pictures import open_picture
 
     _check_guide(guide)
     kind, given = find(domain), open_picture(picture)
     words = _brief(Brief, prompt, Task.RECRAFT, seed) if prompt else ""
     folder = _folder(out)
-    maker = _painter(kind, painter, adapter, recraft_adapter, style, reads=True)
+    maker = Workshop(painter, adapter, recraft_adapter, tuple(style or ())).open(kind, reads=True)
+    began = time.monotonic()
     with progress() as tell:
         made = paint(
             maker, given, kind, words, frames, seed, cell=cell, steps=steps, guidance=guidance,
             on_denoise=_heard(tell, "recraft"),
         )  # fmt: skip
-    _write(made, folder, picture, guide, as_json)
+    id = crafts.keep(Studio(painter), made, time.monotonic() - began, given).id
+    _write(made, id, folder, picture, guide, as_json)
 
 
 @adapters.command("list")
@@ -190,46 +201,6 @@ def _adapter(kind: str, path: Path | None) -> Any:
     return files.read(path) if path else files.installed(kind)
 
 
-def _painter(
-    domain: Domain, name: str, adapter: Path | None, reader: Path | None, styles: list[str] | None, reads: bool
-) -> ProcessPainter:
-    """The painter with its adapters; what is missing is told before anything heavy is loaded."""
-    from brushloop.errors import BackendError
-    from brushloop.painter.adapters import files
-    from brushloop.painter.adapters.merge import Part
-
-    kind, _, where = name.partition(":")
-    if (kind, bool(where)) not in (("embedded", False), ("flux", True)):
-        raise BackendError(f"unknown painter backend {name!r}: use 'embedded' or 'flux:<folder>'")
-    if adapter is None and (where or domain.name not in files.trained()):
-        raise WeightsError(_missing(domain, name))
-    if reads and reader is None and (where or not (files.INSTALLED / "recraft.safetensors").is_file()):
-        raise WeightsError(
-            "no adapter that reads given frames is installed: train it (python -m brushloop.train recraft), or name "
-            "one with --recraft-adapter"
-        )
-    from brushloop.painter.process import ProcessPainter
-
-    parts = [Part(files.read(file), None, strength) for file, strength in map(_strength, styles or ())]
-    return ProcessPainter(
-        where or None, _adapter("process", adapter), _adapter("recraft", reader) if reads else None, parts
-    )
-
-
-def _missing(domain: Domain, painter: str) -> str:
-    train = "train it (python -m brushloop.train process --install), or " if domain.drawn else ""
-    return (
-        f"no adapter for {domain.name} is installed for {painter}: {train}use {domain.needs} "
-        "(brushloop adapters import, then --painter flux:<folder> --adapter FILE)"
-    )
-
-
-def _strength(style: str) -> tuple[Path, float]:
-    match = re.fullmatch(r"(.+?)(?::(-?\d+(?:\.\d+)?))?", style)
-    assert match
-    return Path(match[1]), float(match[2] or 1)
-
-
 def _heard(tell: OnEvent, node: str) -> OnDenoise:
     return lambda done, total: tell({"type": "denoise", "node": node, "done": done, "total": total})
 
@@ -278,7 +249,7 @@ def _write_guide(made: Process, given: Path | None, path: Path) -> None:
     write(process_book(title, made.frames, made.texts, told, name, domain(made.domain)), exporter, path)
 
 
-def _write(made: Process, folder: Path, given: Path | None, guide: Path | None, as_json: bool) -> None:
+def _write(made: Process, id: str, folder: Path, given: Path | None, guide: Path | None, as_json: bool) -> None:
     """Write the frames, numbered, and `process.json`; the picture given is copied, byte for byte, as the last."""
     from brushloop.files import write_atomically
     from brushloop.painter.domains import domain
@@ -291,8 +262,8 @@ def _write(made: Process, folder: Path, given: Path | None, guide: Path | None, 
         write_atomically(str(path), last.read_bytes() if last else png_from(plain(frame)))
         paths.append(str(path))
     value = {
-        "frames": paths, "texts": list(made.texts), "domain": made.domain, "prompt": made.prompt, "seed": made.seed,
-        "model": made.model.model_dump(mode="json"), "folder": str(folder),
+        "id": id, "frames": paths, "texts": list(made.texts), "domain": made.domain, "prompt": made.prompt,
+        "seed": made.seed, "model": made.model.model_dump(mode="json"), "folder": str(folder),
         "tools": list(needed.tools), "materials": list(needed.materials),
     }  # fmt: skip
     write_atomically(str(folder / "process.json"), json.dumps(value, indent=2).encode())
@@ -301,4 +272,4 @@ def _write(made: Process, folder: Path, given: Path | None, guide: Path | None, 
         _write_guide(made, given, guide)
         value["guide"] = str(guide)
         lines.append(str(guide))
-    result(value, lines, as_json)
+    result(value, [*lines, id], as_json)

@@ -12,10 +12,11 @@ from typing import Annotated, Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 import brushloop
+from brushloop.agent import crafts
 from brushloop.agent.graph import NODES
 from brushloop.agent.studio import Studio
 from brushloop.canvas import EditType
@@ -71,11 +72,14 @@ class About(BaseModel):
     nodes: list[str] = Field(description="Where it can wait: before:<node> or after:<node>.")
     upload: int = Field(description="Most bytes of a request.")
     exports: list[FormView] = Field(description="The forms that a creation can be exported in.")
+    domains: list[str] = Field(description="The domains in which a process can be painted here.")
     edits: list[EditView] = Field(description="The kinds of edit that a correction can ask of this painter.")
 
 
 class Key(BaseModel):
     """An API key, to be kept in a cookie."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"key": "a-long-secret-of-yours"}]})
 
     key: Annotated[str, Field(max_length=200)]
 
@@ -137,6 +141,7 @@ def _add_own(app: FastAPI, rules: Rules) -> None:
             nodes=list(NODES),
             upload=rules.upload,
             exports=forms(),
+            domains=[domain.name for domain in crafts.workshop(studio).domains()],
             edits=_edits(studio.painter),
         )
 

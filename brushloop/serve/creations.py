@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
+from brushloop.agent import crafts
 from brushloop.agent.given import fitted
 from brushloop.agent.names import step_of
 from brushloop.creation import Creation
@@ -103,10 +104,16 @@ def submit(wanted: Wanted, request: Request, response: Response, key: Key = None
     mask = pictures.decode(wanted.mask, "the mask") if wanted.mask is not None else None
     if mask and not picture:
         raise InputError("a mask was given without a picture: it says where a picture may change")
+    if wanted.domain is None and wanted.frames is not None:
+        raise InputError("frames were given without a domain: say how it is made")
+    if wanted.domain is not None and (mask or wanted.size or limits or wanted.pause):
+        raise InputError("a process has no mask, size, budget or pause: leave them out")
     if picture and wanted.size and wanted.size != studio.painter.size:
         raise InputError("an edit has the painter's own size: leave size out")
 
     def record(id: str | None) -> Creation:
+        if wanted.domain is not None:
+            return crafts.begin(studio, wanted.prompt, wanted.domain, picture, wanted.frames, wanted.seed, id=id)
         if picture:
             return studio.begin_edit(picture, wanted.prompt, mask, wanted.seed, limits, id=id)
         return studio.begin(wanted.prompt, wanted.seed, wanted.size, limits, id=id)

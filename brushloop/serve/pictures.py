@@ -1,15 +1,12 @@
-"""Pictures as they travel: base64 in, PNG, JPEG, WebP or a thumbnail out, a brushed mask as a region."""
+"""Pictures as they travel: base64 in; PNG, JPEG, WebP or a thumbnail out."""
 
 from __future__ import annotations
 
 import base64
 import io
-import math
 from typing import TYPE_CHECKING, Literal
 
 from brushloop import pictures
-from brushloop.agent.given import fitted_mask
-from brushloop.canvas import Box
 from brushloop.errors import InputError
 from brushloop.fetch import is_url
 
@@ -75,20 +72,3 @@ def small(image: Image, most: int = INLINE) -> tuple[bytes, Form]:
         if len(data := thumbnail(image, width, "webp")) <= most:
             break
     return data, "webp"
-
-
-def region(mask: Image) -> Box:
-    """The box, in percent of the canvas, around what is white (or transparent) in a mask.
-
-    Raises:
-        InputError: nothing is.
-    """
-    grey = fitted_mask(mask, mask, mask.size)
-    left, top, right, bottom = grey.getbbox() or (0, 0, *grey.size)
-    across, down = 100 / grey.width, 100 / grey.height
-    return (
-        math.floor(left * across),
-        math.floor(top * down),
-        min(100, math.ceil(right * across)),
-        min(100, math.ceil(bottom * down)),
-    )

@@ -20,6 +20,7 @@ from mcp.types import CallToolResult, ImageContent, ResourceLink, TextContent, T
 from pydantic import Field
 
 import brushloop
+from brushloop.agent import crafts
 from brushloop.agent.names import step_of
 from brushloop.canvas import Correction, Critique, Plan
 from brushloop.creation import Creation
@@ -44,6 +45,8 @@ Prompt = Annotated[str, Field(description="What is wanted, in words.", min_lengt
 Seed = Annotated[int, Field(description="The same prompt and seed give the same picture.", ge=0, lt=2**62)]
 Rounds = Annotated[int | None, Field(description="Most pictures to paint on the way.", ge=1, le=1000)]
 Wait = Annotated[float, Field(description="Seconds to wait; then ask `result` for the rest.", ge=0, le=3600)]
+Domain = Annotated[str, Field(description="How it is made, for example icon or sketch.", max_length=80)]
+Frames = Annotated[int | None, Field(description="Frames in all; else 4 or 9, by the domain.", ge=1, le=99)]
 Id = Annotated[str, Field(description="A creation's id.", max_length=64)]
 Pause = Annotated[list[str], Field(description="Where to wait for `answer`, for example after:plan.", max_length=16)]
 Picture = Annotated[str, Field(description="base64, a data URL, or brushloop://creations/<id>/images/<hash>.")]
@@ -101,6 +104,34 @@ def _add_making(server: MCPServer, jobs: Jobs) -> None:
             given = _given(jobs, ctx, picture, "the picture")
             area = _given(jobs, ctx, mask, "the mask") if mask else None
             return jobs.studio.begin_edit(given, instruction, area, seed, _limits(rounds), id=new)
+
+        return await _result(jobs, ctx, await _submit(jobs, ctx, record), wait)
+
+    @server.tool(annotations=make, structured_output=False)
+    @_told
+    async def process(
+        prompt: Prompt, domain: Domain, ctx: Context, frames: Frames = None, seed: Seed = 0, wait: Wait = 60
+    ) -> CallToolResult:
+        """Paint how something is made, frame by frame, and wait for it. `export` tells it as a guide."""
+        id = await _submit(jobs, ctx, lambda new: crafts.begin(jobs.studio, prompt, domain, None, frames, seed, id=new))
+        return await _result(jobs, ctx, id, wait)
+
+    @server.tool(annotations=make, structured_output=False)
+    @_told
+    async def recraft(
+        picture: Picture,
+        prompt: Annotated[Prompt, Field(description="What the picture shows.")],
+        ctx: Context,
+        domain: Domain = "illustration",
+        frames: Frames = None,
+        seed: Seed = 0,
+        wait: Wait = 60,
+    ) -> CallToolResult:
+        """Paint the steps that could have led to a picture, and wait for them. `export` tells them as a guide."""
+
+        def record(new: str | None) -> Creation:
+            given = _given(jobs, ctx, picture, "the picture")
+            return crafts.begin(jobs.studio, prompt, domain, given, frames, seed, id=new)
 
         return await _result(jobs, ctx, await _submit(jobs, ctx, record), wait)
 
@@ -283,7 +314,11 @@ async def _status(jobs: Jobs, ctx: Context, id: str, with_picture: bool = False)
         data, form = pictures.small(image)
         inline = ImageContent(type="image", data=base64.b64encode(data).decode("ascii"), mime_type=f"image/{form}")
         link = ResourceLink(type="resource_link", name=f"{id}.png", uri=uri, mime_type="image/png")
-        return _answer({**told, "picture": uri}, inline, link)
+        frames = [
+            ResourceLink(type="resource_link", name=f"{id}-{n}.png", uri=_uri(id, frame.hash), mime_type="image/png")
+            for n, frame in enumerate(crafts.frames(Creation(id, view.head, jobs.store)), 1)
+        ]
+        return _answer({**told, "picture": uri}, inline, *(frames or [link]))
 
     return await asyncio.to_thread(look)
 

@@ -67,7 +67,10 @@ class Said(Asked):
 class Wanted(Asked):
     """A new creation: a prompt, or an instruction and a picture to work on."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"prompt": PROMPT, "seed": 7}]})
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"prompt": PROMPT, "seed": 7}, {"prompt": "a cat", "domain": "icon"}]},
+    )
 
     prompt: Words
     seed: Seed = 0
@@ -76,6 +79,11 @@ class Wanted(Asked):
     pause: Pauses = []
     picture: Encoded | None = Field(default=None, description="A picture to work on; then the prompt says what to do.")
     mask: Encoded | None = Field(default=None, description="With a picture, of its size: only white may change.")
+    domain: Annotated[str, Field(max_length=80, examples=["icon"])] | None = Field(
+        default=None,
+        description="How it is made: then the frames of its making are painted; with a picture, those that lead to it.",
+    )
+    frames: Annotated[int, Field(ge=1, le=99)] | None = Field(default=None, description="With a domain: how many.")
 
 
 class Answered(Said):
@@ -97,6 +105,8 @@ class Answered(Said):
 
 class Resumed(Asked):
     """Going on."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{}, {"pause": ["before:refine"]}]})
 
     pause: Pauses | None = None
 

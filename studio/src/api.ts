@@ -54,7 +54,7 @@ export interface Turn { number: number; said: string; base: number; picture: Pic
 
 export interface Kind { name: string; about: string }
 export interface Form { name: string; suffix: string; about: string }
-export interface About { version: string; size: [number, number]; painter: string; vlm: string; upload: number; exports: Form[]; edits: Kind[] }
+export interface About { version: string; size: [number, number]; painter: string; vlm: string; upload: number; exports: Form[]; edits: Kind[]; domains: string[] }
 
 /** An event of a creation; what belongs to its type stands beside it. */
 export type Told = { type: string; at: string } & Record<string, unknown>;

@@ -24,14 +24,17 @@ function Ask({ about }: { about: About | null }) {
   const [pause, setPause] = useState<string[]>([]);
   const [picture, setPicture] = useState<Picture | null>(null);
   const [mask, setMask] = useState<string | null>(null);
+  const [domain, setDomain] = useState("");
   const { busy, refused, work } = useWork();
   const submit = (event: Event) => {
     event.preventDefault();
     void work(async () => {
-      const asked: Record<string, unknown> = { prompt, seed: Number(seed), pause };
-      if (rounds) asked.budget = { rounds: Number(rounds) };
+      const asked: Record<string, unknown> = { prompt, seed: Number(seed) };
+      if (domain) asked.domain = domain;
+      else asked.pause = pause;
+      if (rounds && !domain) asked.budget = { rounds: Number(rounds) };
       if (picture) asked.picture = picture.url;
-      if (picture && mask) asked.mask = mask;
+      if (picture && mask && !domain) asked.mask = mask;
       location.hash = `#/${(await call<Creation>("/v1/creations", asked)).id}`;
     });
   };
@@ -50,15 +53,22 @@ function Ask({ about }: { about: About | null }) {
       <p class="examples">
         {EXAMPLES.map((example) => <button type="button" class="chip" onClick={() => setPrompt(example)}>{example}</button>)}
       </p>
-      <Pauses chosen={pause} choose={setPause} />
+      {!domain && <Pauses chosen={pause} choose={setPause} />}
       <details>
         <summary>More</summary>
         <div class="row">
           <label>Seed<input type="number" min="0" required value={seed} onInput={(event) => setSeed(event.currentTarget.value)} /></label>
-          <label>Pictures at most<input type="number" min="1" max="10000" value={rounds} placeholder="24" onInput={(event) => setRounds(event.currentTarget.value)} /></label>
+          {!domain && <label>Pictures at most<input type="number" min="1" max="10000" value={rounds} placeholder="24" onInput={(event) => setRounds(event.currentTarget.value)} /></label>}
+          {about && about.domains.length > 0 && (
+            <label>Show how it is made<select value={domain} onChange={(event) => setDomain(event.currentTarget.value)}>
+              <option value="">no, paint it</option>
+              {about.domains.map((name) => <option value={name}>{name}</option>)}
+            </select></label>
+          )}
           <label class="wide">A picture to work on<input type="file" accept="image/png,image/jpeg,image/webp" onChange={(event) => file(event.currentTarget)} /></label>
         </div>
-        {picture && (
+        {picture && domain && <p class="muted">What is painted are the steps that could have led to it.</p>}
+        {picture && !domain && (
           <>
             <p class="muted">With a mask, only what is brushed may change.</p>
             <Brush key={picture.hash} picture={picture} tell={({ url }) => setMask(url)} />
@@ -66,7 +76,7 @@ function Ask({ about }: { about: About | null }) {
         )}
       </details>
       <Refused why={refused} />
-      <button type="submit" class="main" disabled={busy}>{picture ? "Edit" : "Paint"}</button>
+      <button type="submit" class="main" disabled={busy}>{domain ? "Show" : picture ? "Edit" : "Paint"}</button>
       {about && <p class="muted small">{about.size.join(" × ")} pixels; painter {about.painter}, model {about.vlm}</p>}
     </form>
   );

@@ -114,7 +114,7 @@ export const percent = (score: number | null | undefined) => (score === null || 
 export const ENDINGS: Record<string, string> = {
   accepted: "Finished: everything is as planned.",
   stalled: "Finished: nothing that was tried made it better.",
-  rounds: "Ended: the budget of pictures was spent.",
+  rounds: "Ended: all the pictures asked for were painted.",
   seconds: "Ended: the budget of seconds was spent.",
   tokens: "Ended: the budget of tokens was spent.",
   pixels: "Ended: the budget of pixels was spent.",
