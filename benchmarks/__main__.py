@@ -213,7 +213,8 @@ ones, at most 0.03 of "not yet" called wrong. (`critic`, `painted`)
 | painted ({figures["painted"]["elements"]:.0f} elements) | {faults("painted", *said)} | {early["painted"]} |
 
 Painted states are the drafts and refinements of the scene benchmark, labelled by the judge, each as far as it was
-painted and one plan step ahead: there something is really missing, which the painter hardly ever leaves out.
+painted and one plan step ahead: there something is really missing, which the painter hardly ever leaves out. Every
+second one is held against a plan that asks for one thing otherwise, or hardly anything would be wrong.
 
 How far its scores can be believed, on {sure["number"]} elements of rendered held-out states: expected calibration
 error **{sure["error"]:.3f}**, Brier score {sure["brier"]:.3f}. The judge, asked for a second opinion, disagrees with

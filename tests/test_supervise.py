@@ -287,7 +287,8 @@ def test_bases_of_the_true_classes_learn_whole_or_by_an_adapter(
         assert moved or rank  # with an adapter the names differ
         shown = sorted(path.name for path in (where / "pictures").iterdir())
         assert shown[0] == "000003-painted-0.png" and len(shown) == 4
-        assert Image.open(where / "pictures" / shown[0]).height == 128
+        with Image.open(where / "pictures" / shown[0]) as painted:
+            assert painted.height == 128
 
 
 def test_curves_and_pictures_go_to_tensorboard(course: Course, flux: Path, tmp_path: Path) -> None:

@@ -209,4 +209,4 @@ def test_versioned_texts_do_not_change() -> None:
     import hashlib
 
     digests = [hashlib.sha256(told().encode()).hexdigest()[:12] for told in (planner_instructions, critic_instructions)]
-    assert digests == ["686eb3b1b476", "9fe78d1a7009"]
+    assert digests == ["686eb3b1b476", "739091982653"]

@@ -70,12 +70,10 @@ def sample(
     faulty: float = 0.5,
     each: float | None = None,
     fancied: bool = False,
-    often: Fault | None = None,
 ) -> State:
     """A random state: faulty with probability `faulty`, and half of the sound ones unfinished.
 
-    With `each`, every element goes wrong with that probability instead, so that there may be many faults. The fault
-    `often` comes five times as often as it would, where it can.
+    With `each`, every element goes wrong with that probability instead, so that there may be many faults.
     `touch` makes the rendering look painted (blur, noise, the autoencoder's round trip). In a fancied state,
     whose words alone count (its picture is empty), things have colours that the art does not give them.
     """
@@ -96,7 +94,7 @@ def sample(
         bad = {index for index in due if rng.random() < each}
     taken = [box for thing in plan.elements for box in thing.boxes]
     while True:
-        drawn = {index: _draw(rng, plan.elements[index], scene, taken, index in bad, fancied, often) for index in due}
+        drawn = {index: _draw(rng, plan.elements[index], scene, taken, index in bad, fancied) for index in due}
         shown = [thing for index in due for thing in drawn[index].shown]
         if not training or not is_held_out(Scene(tuple(map(_as_drawn, shown)), scene.style)):
             break
@@ -175,7 +173,6 @@ def _draw(
     taken: Sequence[Box],
     bad: bool,
     fancied: bool = False,
-    often: Fault | None = None,
 ) -> _Drawn:
     if thing.role == "background":
         if not bad:
@@ -195,7 +192,6 @@ def _draw(
     kinds: list[Fault | None] = [None, None, Fault.OBJECT, Fault.OBJECT]
     kinds += [Fault.COLOR, Fault.COLOR] if thing.color else []
     kinds += [Fault.COUNT, Fault.COUNT] if thing.count > 1 else [Fault.POSITION, Fault.SIZE]
-    kinds += 4 * [fault for fault in kinds if fault is not None and fault is often]
     fault = rng.choice(kinds)
     if fault is None:
         everywhere = range(thing.count)

@@ -127,7 +127,7 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
 def _bytes(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     if member.size > MAX_BYTES:  # a sparse file claims what it likes
         raise InputError(
-            f"{member.name[:80]!r} in {tar.name} is {member.size} bytes long: more than any picture may be"
+            f"{member.name[:80]!r} in {tar.name!r} is {member.size} bytes long: more than any picture may be"
         )
     file = tar.extractfile(member)
     return file.read() if file else b""

@@ -110,7 +110,7 @@ def supervise(given: argparse.Namespace) -> list[Path]:
         raise InputError("supervise needs --records FOLDER, and --painter or --vlm or both (embedded, or a folder)")
     recipe = PROCESS if given.painter else VLM
     if given.teacher is None:
-        recipe = replace(recipe, **dict.fromkeys(CONSTRAINTS, 0.0))
+        recipe = fitted(recipe, [f"{name}=0" for name in CONSTRAINTS])
     recipe = as_told(recipe, given.steps, given.recipe == "debug", given.set)
     course, parts = Course(folders(given.records)), list[Any]()
     if given.painter:

@@ -416,7 +416,7 @@ def _optimizers(module: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer
             inside = parameter.ndim == 2 and ("block" in name or "layer" in name) and "embed" not in name
             (matrices if recipe.muon and inside else rest).append(parameter)
     if recipe.came:
-        if matrices:
+        if recipe.muon:
             raise InputError("a recipe has one optimizer: set muon or came, not both")
         from pytorch_optimizer import CAME
 
