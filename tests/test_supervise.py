@@ -246,6 +246,7 @@ def both(data: str, flux: str, vlm: str, folder: str) -> None:
     supervise.train(Path(folder), recipe, Brush(recipe, course, flux), Pen(recipe, course, vlm))
 
 
+@pytest.mark.trust
 def test_a_run_killed_goes_on_step_for_step(data: Path, flux: Path, idefics: Path, tmp_path: Path) -> None:
     whole, cut = (tuple(map(str, (data, flux, idefics, tmp_path / name))) for name in ("whole", "cut"))
     both(*whole)
