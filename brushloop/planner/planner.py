@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 
 from brushloop.canvas import Brief, Critique, ModelRef, Plan, Task
 from brushloop.errors import OutsideWorldError
@@ -87,10 +86,8 @@ class Planner:
         return Answer(kept(plan, step, critique, answer.value), answer.replies)
 
     def _ask(self, text: str, conversation: str = "", seed: int = 0) -> Answer[Plan]:
-        question = Question(text, plan_schema(), instructions=instructions(conversation))
-        if seed:
-            question = replace(question, seed=seed, temperature=WARMTH)
-        answer = ask(self.vlm, question, Plan)
+        told, warmth = instructions(conversation), WARMTH if seed else 0.0
+        answer = ask(self.vlm, Question(text, plan_schema(), seed=seed, temperature=warmth, instructions=told), Plan)
         return Answer(background_first(whole(answer.value)), answer.replies)
 
 

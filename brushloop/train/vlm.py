@@ -229,8 +229,6 @@ class Lesson:
     drawn: tuple[tuple[Element, ...], ...] = ()
     blind: bool = False
     """What is seen is given, not asked: the lesson is what follows from it, and needs no pictures."""
-    sorting: bool = False
-    """Which kind of edit is asked for."""
 
 
 def look_lesson(
@@ -326,6 +324,10 @@ doubt said "nothing" of things that stood elsewhere, and named what was smeared.
 """
 
 
+TURNS = (
+    "plan", "look", "conclude", "look", "kind", "look", "plan", "look", "conclude", "look", "conclude", "look",
+)  # fmt: skip
+"""What the batches are about in turn: plans, looks at pictures, what follows from what is seen, kinds of edit."""
 ROUND = 32
 """Rows are as long as a multiple of this: batches of any length fragment the heap, until allocation costs most."""
 
@@ -344,14 +346,11 @@ class Lessons:
         self.kept_share = 0.3
 
     def lessons(self, step: int) -> list[Lesson]:
-        """Of twelve turns two are plans, six looks, three conclusions from what is seen, and one kinds of edit."""
-        rng = random.Random(f"vlm/{self.recipe.seed}/{step}")
-        if step % 6 == 0:
-            return [plan_lesson(rng) for _ in range(2 * self.recipe.batch)]
-        if step % 12 == 4:
-            return [kind_lesson(rng) for _ in range(3 * self.recipe.batch)]
-        if step % 6 in (2, 4):
-            return [blind_lesson(rng) for _ in range(2 * self.recipe.batch)]
+        """The batch of a step; larger where there are no pictures."""
+        rng, turn = random.Random(f"vlm/{self.recipe.seed}/{step}"), TURNS[step % len(TURNS)]
+        if turn != "look":
+            make, times = {"plan": (plan_lesson, 2), "conclude": (blind_lesson, 2), "kind": (kind_lesson, 3)}[turn]
+            return [make(rng) for _ in range(times * self.recipe.batch)]
         some = int(self.kept_share * self.recipe.batch) if self.kept else 0
         states = [faults.sample(rng, faulty=0.7) for _ in range(self.recipe.batch - some)]
         pictures = self.touch([state.picture for state in states], rng)
@@ -362,8 +361,8 @@ class Lessons:
         return looks + rng.choices(self.kept, k=some) if some else looks
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
-        lessons = self.lessons(step)
-        looking = bool(lessons[0].pictures)
+        lessons, turn = self.lessons(step), TURNS[step % len(TURNS)]
+        share = TURNS.count(turn) / len(TURNS)
         rows = [self._row(lesson) for lesson in lessons]
         longest = -(-max(len(row.ids) for row in rows) // ROUND) * ROUND
         pad = self.tokens.pad_token_id
@@ -374,7 +373,7 @@ class Lessons:
         with torch.autocast("cpu", torch.bfloat16):
             embedded = model.get_input_embeddings()(ids)
             extra: Tensor | float = 0.0
-            if looking:
+            if turn == "look":
                 batch = torch.stack([pixels(picture, IMAGE) for lesson in lessons for picture in lesson.pictures])
                 features = self.module.see(batch)
                 embedded = embedded.masked_scatter(
@@ -385,7 +384,7 @@ class Lessons:
                 seen = [i for i, drawn in enumerate(known) if drawn]
                 if seen:
                     extra = sight_loss(self.module.eyes, features[seen], [known[i] for i in seen])
-                    figures["sight"] = 2 * float(extra.detach())
+                    figures["sight"] = float(extra.detach()) / share
             hidden = model.model.text_model(
                 inputs_embeds=embedded, attention_mask=(ids != pad).long()
             ).last_hidden_state
@@ -393,8 +392,7 @@ class Lessons:
             logits = model.lm_head(hidden[:, :-1][wanted])
         weight = weights[wanted]
         loss = (F.cross_entropy(logits.float(), ids[:, 1:][wanted], reduction="none") * weight).sum() / weight.sum()
-        kind = "look" if looking else "conclude" if lessons[0].blind else "kind" if lessons[0].sorting else "plan"
-        figures[kind] = loss.item() * {"plan": 6, "look": 2, "conclude": 4, "kind": 12}[kind]
+        figures[turn] = loss.item() / share
         return loss + 0.4 * extra, figures
 
     def _row(self, lesson: Lesson) -> _Row:
@@ -441,7 +439,7 @@ def kind_lesson(rng: random.Random) -> Lesson:
     """What somebody wants, and which kind of edit that is."""
     kind = rng.choice(wishes.KINDS)
     said = Said(edit=kind or "none", confidence=1.0)
-    return Lesson(f"{LEAD} {wishes.wish(rng, kind)}", answer(said), sorting=True)
+    return Lesson(f"{LEAD} {wishes.wish(rng, kind)}", answer(said))
 
 
 QUESTIONS = ("plan", "look")
