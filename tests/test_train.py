@@ -34,10 +34,8 @@ class Line:
 RECIPE = Recipe(steps=40, batch=16, lr=1e-2, warmup=4, save_every=0.0, log_every=10)
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "muon", "came"])
-def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path: Path, optimizer: str) -> None:
-    recipe = Recipe(**{**vars(RECIPE), "muon": optimizer == "muon", "came": optimizer == "came"})
-    whole = fit(Line(), recipe, tmp_path / "whole")
+def cut_short(recipe: Recipe, folder: Path) -> None:
+    """A run that is killed in mid-step."""
 
     class Killed(Line):
         def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
@@ -46,7 +44,14 @@ def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path: Path, optimizer: st
             return super().loss(step)
 
     with pytest.raises(KeyboardInterrupt):
-        fit(Killed(), recipe, tmp_path / "cut")
+        fit(Killed(), recipe, folder)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon", "came"])
+def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path: Path, optimizer: str) -> None:
+    recipe = Recipe(**{**vars(RECIPE), "muon": optimizer == "muon", "came": optimizer == "came"})
+    whole = fit(Line(), recipe, tmp_path / "whole")
+    cut_short(recipe, tmp_path / "cut")
     rest = fit(Line(), recipe, tmp_path / "cut")
     for one, two in zip(whole.parameters(), rest.parameters(), strict=True):
         assert torch.equal(one, two)
@@ -146,15 +151,7 @@ def test_a_checkpoint_of_something_else_is_told(tmp_path: Path) -> None:
 def test_figures_not_yet_logged_survive_a_kill(tmp_path: Path) -> None:
     """A line of the log is the mean of its steps, wherever between two lines the run was cut."""
     fit(Line(), RECIPE, tmp_path / "whole")
-
-    class Killed(Line):
-        def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
-            if step == 23:
-                raise KeyboardInterrupt
-            return super().loss(step)
-
-    with pytest.raises(KeyboardInterrupt):
-        fit(Killed(), RECIPE, tmp_path / "cut")
+    cut_short(RECIPE, tmp_path / "cut")
     fit(Line(), RECIPE, tmp_path / "cut")
     logs = [
         [json.loads(line)["loss"] for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]

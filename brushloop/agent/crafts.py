@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from brushloop.agent.beside import attended
 from brushloop.agent.briefs import brief_from
-from brushloop.agent.events import DenoiseEvent, OnEvent, StepEvent
+from brushloop.agent.events import DenoiseEvent, OnEvent, of_step
 from brushloop.agent.review import Refused, redacted, refusal, reviewed, reviewed_picture
 from brushloop.agent.run import Cancel, Options
 from brushloop.canvas import (
@@ -215,8 +215,7 @@ class _Record:
             return
         store.measure(self.head, seconds=round(seconds, 6), tokens=0)
         store.set_head(self.id, self.head)
-        image = step.outputs[-1].hash if step.outputs else None
-        self.tell(StepEvent(type="step", hash=self.head, kind=step.kind.value, text=step.text, image=image))
+        self.tell(of_step(self.head, step))
 
     def frames(self, made: Process, kind: Domain, seconds: float) -> None:
         """The plan, and each frame as a draft over the one before. The time is shared among them."""

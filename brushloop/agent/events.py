@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal, NotRequired, TypedDict
 
+from brushloop.canvas import Step
+
 
 class StepEvent(TypedDict):
     """A step was recorded."""
@@ -54,3 +56,9 @@ class DoneEvent(TypedDict):
 
 Event = StepEvent | DenoiseEvent | WaitEvent | PausedEvent | DoneEvent
 OnEvent = Callable[[Event], None]
+
+
+def of_step(digest: str, step: Step) -> StepEvent:
+    """The news of a step that was recorded."""
+    image = step.outputs[-1].hash if step.outputs else None
+    return StepEvent(type="step", hash=digest, kind=step.kind.value, text=step.text, image=image)

@@ -16,7 +16,7 @@ from langgraph.runtime import Runtime
 from brushloop import edits
 from brushloop.agent import words
 from brushloop.agent.context import Context
-from brushloop.agent.events import DenoiseEvent, Event, StepEvent
+from brushloop.agent.events import DenoiseEvent, Event, of_step
 from brushloop.agent.given import within
 from brushloop.agent.paste import paste_back
 from brushloop.agent.patience import GivenUp, patiently
@@ -251,8 +251,7 @@ def _record(
     cost = {"tokens": 0, "memory": context.memory(), **(usage or {})}
     context.store.measure(digest, seconds=seconds, **cost)
     context.store.set_head(state["id"], digest)
-    image = step.outputs[-1].hash if step.outputs else None
-    _tell(runtime, StepEvent(type="step", hash=digest, kind=step.kind.value, text=step.text, image=image))
+    _tell(runtime, of_step(digest, step))
     after = advance(state, digest, step, cost["tokens"], seconds, cost["memory"])
     if context.cancelled() and step.kind is not StepKind.FINISH:
         after["stop"] = StopReason.CANCELLED

@@ -27,6 +27,8 @@ from brushloop.train.loop import R, fitted
 from brushloop.weights import SHIPPED
 
 NAMES = ("autoencoder", "judge", "teacher", "painter", "states", "vlm", "process", "recraft", "instruct", "editor")
+PROMPTS = 600
+"""How many training prompts are painted for the closed loop, where nothing else is said."""
 ON_RECORDS = ("supervise", "sample")
 
 
@@ -62,9 +64,9 @@ def run(
         judge.train(where, vae if vae.is_dir() else None, told(recipe), seconds)
         return where / "judge.safetensors"
     if name == "states":
-        from brushloop.train import states
+        from brushloop.train.closed import paint
 
-        states.paint(where, 2 if debug else steps or 600)
+        paint(where, 2 if debug else steps or PROMPTS, seconds=seconds)
         return where
     if name == "painter":
         from brushloop.train import painter
@@ -125,7 +127,7 @@ def sample(given: argparse.Namespace) -> list[Path]:
     from brushloop.train.closed import paint
 
     where = given.out or given.runs / "sample"
-    number = 2 if given.recipe == "debug" else given.steps or 600
+    number = 2 if given.recipe == "debug" else given.steps or PROMPTS
     paint(where, number, given.painter or "embedded", given.vlm or "embedded", seconds=given.seconds)
     return [where]
 

@@ -1,6 +1,6 @@
 """States that the loop itself makes, for the critic to learn from (self-sampled: the closed loop).
 
-Training prompts are painted by the studio, and every draft and refinement in its store becomes a lesson. A
+Training prompts are painted (`train.closed`), and every draft and refinement in their store becomes a lesson. A
 detector labels them: the teacher, which is another network than the judge (other seed, and the models' own
 division of the world), so that what measures the critic never taught it.
 """
@@ -9,33 +9,19 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from brushloop.agent.studio import Studio
 from brushloop.canvas import Brief, Element, Plan, StepKind
 from brushloop.store import Store
 from brushloop.supervision.judge import Judge
 from brushloop.supervision.labels import label
-from brushloop.supervision.world import edits, scenes, words
+from brushloop.supervision.world import edits, words
 from brushloop.supervision.world.art import BY_NAME, STYLES
 from brushloop.supervision.world.scenes import BACKGROUNDS, Scene, is_held_out
 from brushloop.train.vlm import Lesson, look_lesson
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-
-def paint(home: Path, number: int, seed: int = 0, part: int = 0, parts: int = 1) -> None:
-    """Paint `number` training prompts into a store at `home`; goes on where it was stopped."""
-    studio = Studio(home=home)
-    done = {head.id for head in studio.store.heads()}
-    for index in range(part, number, parts):
-        name = f"state-{seed}-{index:05d}"
-        if name not in done:
-            rng = random.Random(f"states/{seed}/{index}")
-            prompt = words.prompt(scenes.sample_split(rng, True), rng)[0]
-            studio.paint(prompt, seed=index, budget={"rounds": 8, "stall": 2}, id=name)
 
 
 class Made(NamedTuple):
