@@ -18,12 +18,12 @@ import shutil
 import signal
 import sqlite3
 import sys
-import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from fakes import ToyPainter, ToyVLM
+from forking import forked
 from langgraph.checkpoint.sqlite import SqliteSaver
 
 from brushloop import Studio
@@ -147,31 +147,10 @@ def work(home: Path, kill: tuple[int, str] | None) -> dict[str, Any]:
     }
 
 
-def forked(home: Path, kill: tuple[int, str] | None) -> dict[str, Any] | None:
+def worked(home: Path, kill: tuple[int, str] | None) -> dict[str, Any] | None:
     """`work` in a child; None if it was killed."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(reader)
-        status = 1
-        try:
-            said = json.dumps(work(home, kill)).encode()
-            with os.fdopen(writer, "wb") as pipe:
-                pipe.write(said)
-            status = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(status)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as pipe:
-        said = pipe.read()
-    _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
-        return None
-    assert status == 0, f"the child ended with {status}"
-    answer: dict[str, Any] = json.loads(said)
-    return answer
+    lines, killed = forked(lambda told: print(json.dumps(work(home, kill)), file=told))
+    return None if killed else lines[0]
 
 
 def lose(home: Path, what: str) -> None:
@@ -195,10 +174,10 @@ def main() -> None:
         home.parent.mkdir(parents=True)
         killed = 0
         for kill in case["kills"]:
-            killed += forked(home, kill) is None
+            killed += worked(home, kill) is None
             if what := case.get("lost"):
                 lose(home, what)
-        answer = forked(home, None)
+        answer = worked(home, None)
         print(json.dumps({"killed": killed, **(answer or {})}), flush=True)
 
 

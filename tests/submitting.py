@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import gc
 import json
-import os
 import shutil
-import signal
 import sys
 import tempfile
 import time
-import traceback
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fakes import ToyPainter, ToyVLM
+from forking import forked
 from killing import Writes
 from starlette.testclient import TestClient
 
@@ -87,30 +86,6 @@ def recover(home: Path, told: Any) -> None:
     print(json.dumps({"before": before, "again": again, "heads": heads, "problems": problems}), file=told, flush=True)
 
 
-def forked(work: Any, *given: Any) -> tuple[list[dict[str, Any]], bool]:
-    """What `work` tells in a child of this process, and whether it was killed."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(reader)
-        status = 1
-        try:
-            with os.fdopen(writer, "w") as told:
-                work(*given, told)
-            status = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(status)
-    os.close(writer)
-    with os.fdopen(reader) as pipe:
-        lines = [json.loads(line) for line in pipe]
-    _, status = os.waitpid(child, 0)
-    killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-    assert killed or status == 0, f"the child ended with {status}"
-    return lines, killed
-
-
 def main() -> None:
     home = Path(sys.argv[1]) / "home"
     with tempfile.TemporaryDirectory() as folder:  # whatever is imported late is imported now, once for all cases
@@ -120,10 +95,10 @@ def main() -> None:
         case = json.loads(line)
         shutil.rmtree(home.parent, ignore_errors=True)
         home.parent.mkdir(parents=True)
-        lines, killed = forked(ask, home, case)
+        lines, killed = forked(partial(ask, home, case))
         accepted = {str(line["seed"]): line["id"] for line in lines if "id" in line}
         writes = next((line["writes"] for line in lines if "writes" in line), [])
-        ((after,), _) = forked(recover, home)
+        ((after,), _) = forked(partial(recover, home))
         print(json.dumps({"killed": killed, "accepted": accepted, "writes": writes, **after}), flush=True)
 
 

@@ -6,48 +6,25 @@ The short form, in `make test`, kills at every kind of write of every kind of no
 
 from __future__ import annotations
 
-import json
-import os
 import random
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from forking import Asked
 
-TESTS = Path(__file__).parent
 PHASES = ("before", "during", "after")
 Case = dict[str, Any]
 
 
-class Killer:
+class Killer(Asked):
     """The server of `killing.py`."""
 
     def __init__(self, folder: Path) -> None:
-        self._server = subprocess.Popen(
-            [sys.executable, str(TESTS / "killing.py"), str(folder)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env=os.environ | {"PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS.parent}"},
-        )  # fmt: skip
+        super().__init__("killing.py", folder)
         self.whole = self.ask({"kills": []})
-
-    def ask(self, case: Case) -> dict[str, Any]:
-        assert self._server.stdin and self._server.stdout
-        self._server.stdin.write(json.dumps(case) + "\n")
-        self._server.stdin.flush()
-        line = self._server.stdout.readline()
-        assert line, f"the server ended at {case}"
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def close(self) -> None:
-        assert self._server.stdin and self._server.stdout
-        self._server.stdin.close()
-        self._server.wait(60)
-        self._server.stdout.close()
 
     def faults(self, case: Case) -> list[str]:
         """What is wrong after a case, in words."""
@@ -134,7 +111,7 @@ def test_the_whole_matrix(killer: Killer) -> None:
     writes = killer.whole["writes"]
     cases = once(range(len(writes))) + either_lost(writes, range(len(writes)))
     chance = random.Random(7)
-    for _ in range(100):
+    for _ in range(110):
         first, second, third = chance.randrange(4, 40), chance.randrange(6), chance.randrange(4)
         cases.append({"kills": [[at, chance.choice(PHASES)] for at in (first, second, third)]})
     assert len(cases) >= 300
