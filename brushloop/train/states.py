@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from brushloop.canvas import Brief, Element, Plan, StepKind
 from brushloop.store import Store
-from brushloop.supervision.judge import Judge
+from brushloop.supervision.judge import Judge, Sight
 from brushloop.supervision.labels import label
 from brushloop.supervision.world import edits, words
 from brushloop.supervision.world.art import BY_NAME, STYLES
@@ -83,12 +83,19 @@ def _pairs(edit: edits.Edit) -> Iterator[tuple[Element, Element]]:
     return zip(edit.before, edit.after, strict=True)
 
 
-def lessons(store: Store, teacher: Judge) -> list[Lesson]:
-    """What the teacher says of every state of every creation in the store, as asked for and asked otherwise."""
+def lessons(store: Store, teacher: Judge, times: int = 5) -> list[Lesson]:
+    """What the teacher says of every state of every creation in the store.
+
+    Up to `times` plans ask otherwise of each state, and as often the state is asked as it was meant.
+    """
     found, rng = [], random.Random("otherwise")
     for state in made(store):
         sight = teacher.look([state.picture])[0]
-        for brief, plan, step, picture in filter(None, (state, otherwise(rng, state))):
-            look = label(sight, plan, step, picture)
-            found.append(look_lesson(brief.prompt, plan, step, look, picture))
+
+        def lesson(asked: Made, sight: Sight = sight) -> Lesson:
+            brief, plan, step, picture = asked
+            return look_lesson(brief.prompt, plan, step, label(sight, plan, step, picture), picture)
+
+        others = [lesson(other) for other in (otherwise(rng, state) for _ in range(times)) if other]
+        found += [*others, *[lesson(state)] * max(1, len(others))]
     return found

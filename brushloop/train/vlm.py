@@ -324,9 +324,7 @@ doubt said "nothing" of things that stood elsewhere, and named what was smeared.
 """
 
 
-TURNS = (
-    "plan", "look", "conclude", "look", "kind", "look", "plan", "look", "conclude", "look", "conclude", "look",
-)  # fmt: skip
+TURNS = ("plan", "look", "kind", "look", "conclude", "look", "kind", "look")
 """What the batches are about in turn: plans, looks at pictures, what follows from what is seen, kinds of edit."""
 ROUND = 32
 """Rows are as long as a multiple of this: batches of any length fragment the heap, until allocation costs most."""
@@ -436,10 +434,13 @@ def plan_lesson(rng: random.Random) -> Lesson:
 
 
 def kind_lesson(rng: random.Random) -> Lesson:
-    """What somebody wants, and which kind of edit that is."""
+    """What somebody wants, and which kind of edit that is; words get lost, so that no phrasing is known by heart."""
     kind = rng.choice(wishes.KINDS)
+    words = wishes.wish(rng, kind).split()
+    if rng.random() < 0.4:
+        words = [word for word in words if rng.random() > 0.12] or words
     said = Said(edit=kind or "none", confidence=1.0)
-    return Lesson(f"{LEAD} {wishes.wish(rng, kind)}", answer(said))
+    return Lesson(f"{LEAD} {' '.join(words)}", answer(said))
 
 
 QUESTIONS = ("plan", "look")

@@ -18,7 +18,8 @@ from brushloop.supervision.world.art import COLORS
 from brushloop.supervision.world.words import NUMBERS, SCENERY, noun_phrase
 
 FRAMES = (
-    "{}", "{}", "{}", "please {}", "{}, please", "can you {}?", "could you {}?", "now {}", "I want you to {}", "and {}",
+    "{}", "{}", "{}", "{}", "please {}", "{}, please", "can you {}?", "could you {}?", "now {}", "I want you to {}",
+    "and {}", "then {}", "{} now", "{} for me", "would you {}?", "next, {}", "could you please {}?", "try to {}",
 )  # fmt: skip
 """How a request is put around a phrasing that is an order."""
 
