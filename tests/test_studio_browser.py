@@ -121,7 +121,7 @@ def id_in(page: Any) -> str:
 
 
 def stands(page: Any, words: str) -> None:
-    page.locator(".title .state", has_text=words).wait_for()
+    page.locator(".title .state", has_text=re.compile(words)).wait_for()
 
 
 def test_paint_pause_correct_fork_and_export_by_clicking(home: Path, open_page: Open, tmp_path: Path) -> None:

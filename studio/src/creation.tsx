@@ -22,7 +22,13 @@ export function CreationPage({ id, about }: { id: string; about: About | null })
   useEffect(() => {
     document.title = story ? `${story.view.prompt.slice(0, 80)} · brushloop` : "brushloop";
   }, [story?.view.prompt]);
-  if (!story) return refused ? <main id="content"><Refused why={refused} /><p><a href="#/">All creations</a></p></main> : <main id="content" aria-busy="true"><p class="muted">Reading…</p></main>;
+  if (!story)
+    return (
+      <main id="content" aria-busy={!refused}>
+        <h1>{refused ? "This creation cannot be shown" : "Reading…"}</h1>
+        {refused && <><Refused why={refused} /><p><a href="#/">All creations</a></p></>}
+      </main>
+    );
 
   const { view } = story;
   const painted = entries.filter(({ step }) => step.picture && step.kind !== "finish");
