@@ -1,14 +1,18 @@
 """Any vision-language model that transformers can load: `AutoModelForImageTextToText` with a chat template.
 
-The reply is held to its schema by the same grammar as the embedded model's.
+It may be the text encoder of a painter (FLUX.3 has a Qwen3-VL): then one process loads it once, for both. The reply is
+held to its schema by the same grammar as the embedded model's.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from brushloop.canvas import ModelRef
 from brushloop.errors import BackendError, ContextError
@@ -19,19 +23,31 @@ from brushloop.weights import Weights, find
 if TYPE_CHECKING:
     from torch import Tensor
 
-FILES = ("config.json", "tokenizer_config.json")
+FILES = CONFIG, WORDS = ("config.json", "tokenizer_config.json")
+_loaded: WeakValueDictionary[tuple[Path, str], Any] = WeakValueDictionary()
+_loading = Lock()
 
 
 class HubVLM:
     """A transformers folder, or one on the hub (`owner/name@commit`). It runs on a GPU if there is one.
+
+    The folder may be a painter's whose text encoder reads pictures, too (FLUX.3): then it is that model.
 
     Raises:
         WeightsError: there is no such folder or repository, or it lacks files.
     """
 
     def __init__(self, where: str) -> None:
-        self.weights: Weights = find("vlm", where, FILES)
-        self.ref = ModelRef(id=f"hf:{where}", weights=self.weights.digest)
+        inside = Path(where).expanduser()
+        if (inside / "text_encoder").is_dir() and not (inside / CONFIG).is_file():
+            self.weights: Weights = find("vlm", str(inside / "text_encoder"), (CONFIG,))
+            self.words: Weights = find("vlm", str(inside / "tokenizer"), (WORDS,))
+        else:
+            self.weights = self.words = find("vlm", where, FILES)
+        digest = self.weights.digest
+        if self.words is not self.weights:
+            digest = hashlib.sha256(f"{digest} {self.words.digest}".encode()).hexdigest()
+        self.ref = ModelRef(id=f"hf:{where}", weights=digest)
 
     def ask(self, question: Question) -> Reply:
         """Answer with JSON that fits the schema.
@@ -77,24 +93,12 @@ class HubVLM:
 
     @cached_property
     def _model(self) -> Any:
-        import torch
-        from transformers import AutoModelForImageTextToText
-
-        with self.weights.loading():
-            model = AutoModelForImageTextToText.from_pretrained(
-                self.weights.folder,
-                dtype="auto",
-                device_map="auto" if torch.cuda.is_available() else None,
-                local_files_only=True,
-                use_safetensors=True,
-            )
-            model.generation_config.update(temperature=None, top_p=None, top_k=None)  # the grammar's writer chooses
-        return model.eval()
+        return load_model(self.weights)
 
     @cached_property
     def _processor(self) -> Any:
         with self.weights.loading():
-            processor = load_processor(self.weights.folder)
+            processor = load_processor(self.words.folder)
         if not getattr(processor, "chat_template", None):
             raise BackendError(
                 f"{self.ref.id} has no chat template: add chat_template.jinja, or use an instruction-tuned model"
@@ -160,6 +164,33 @@ def _turns(question: Question, apart: bool) -> list[dict[str, Any]]:
         return [{"role": "system", "content": [told]}, {"role": "user", "content": content}]
     told = {"type": "text", "text": f"{question.instructions}\n\n"}
     return [{"role": "user", "content": [told, *content]}]
+
+
+def load_model(weights: Weights) -> Any:
+    """The image-text-to-text model of a folder, in the type it is stored in. As long as one holds it, all share it.
+
+    Raises:
+        WeightsError: it is damaged, or no such model.
+    """
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    key = (weights.folder.resolve(), weights.digest)
+    with _loading:
+        model = _loaded.get(key)
+        if model is None:
+            with weights.loading():
+                model = AutoModelForImageTextToText.from_pretrained(
+                    weights.folder,
+                    dtype="auto",
+                    device_map="auto" if torch.cuda.is_available() else None,
+                    local_files_only=True,
+                    use_safetensors=True,
+                ).eval()
+                chosen = {"temperature": None, "top_p": None, "top_k": None}  # the grammar's writer chooses
+                model.generation_config.update(**chosen)
+            _loaded[key] = model
+    return model
 
 
 def load_processor(folder: Path) -> Any:

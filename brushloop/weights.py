@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +49,9 @@ class Weights:
         for path in sorted(self.folder.rglob("*")):
             if path.suffix in (".safetensors", ".json", ".txt"):
                 total.update(str(path.relative_to(self.folder)).encode())
-                with path.open("rb") as file:
-                    total.update(hashlib.file_digest(file, "sha256").digest())
+                told = path.stat()
+                read = _kept_hash if told.st_size > 2**24 else _hash
+                total.update(read(path.resolve(), told.st_size, told.st_mtime_ns))
         return total.hexdigest()
 
     @contextmanager
@@ -142,6 +143,15 @@ def _local(kind: str, name: str, files: Sequence[str]) -> Path:
             f"no {kind} weights at {name}: there is no such folder, and the hub does not give it "
             f"({' '.join(repr(error).split())[:200]})"
         ) from error
+
+
+def _hash(path: Path, size: int, changed: int) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+_kept_hash = lru_cache(4096)(_hash)
+"""Large files are read once while their size and time stay: one may be part of a painter's folder and a model's."""
 
 
 def check(path: Path) -> None:

@@ -18,7 +18,10 @@ from brushloop.painter.base import Able, PaintRequest, Picture, open_painter
 from brushloop.painter.editor.model import Config, Editor
 from brushloop.painter.editor.painter import EditorPainter
 from brushloop.painter.loading import Options, split
+from brushloop.painter.modular import place
 from brushloop.painter.pipelines import PipelinePainter
+from brushloop.vlm import Question, open_vlm
+from brushloop.vlm_hf import HubVLM
 
 SIZE = (64, 48)
 CANVAS = Image.linear_gradient("L").resize(SIZE).convert("RGB")
@@ -32,7 +35,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {
         "flux": tiny_flux.folder(where / "dev", guidance=True), "kontext": tiny_family.kontext(where),
         "fill": tiny_family.fill(where), "klein": tiny_family.klein(where / "plain"),
-        "cached": tiny_family.klein(where / "kv", cached=True),
+        "cached": tiny_family.klein(where / "kv", cached=True), "flux3": tiny_family.flux3(where / "three"),
+        "flux3_distilled": tiny_family.flux3(where / "distilled", distilled=True),
     }  # fmt: skip
 
 
@@ -55,6 +59,8 @@ EDITS: dict[str, list[dict[str, object]]] = {
     "fill": [{"canvas": CANVAS, "mask": HALF}, {"canvas": CANVAS}],
     "klein": [{}, {"canvas": CANVAS}, {"canvas": CANVAS, "images": (Picture(Image.new("L", (1, 1))),)}],
     "cached": [{}, {"canvas": CANVAS, "images": (Picture(CANVAS.rotate(180)),)}, {"visual": CANVAS}],
+    "flux3": [{}, {"canvas": CANVAS}, {"canvas": CANVAS, "images": (Picture(Image.new("L", (1, 1))),)}],
+    "flux3_distilled": [{}, {"canvas": CANVAS, "images": (Picture(CANVAS.rotate(180)),)}, {"visual": CANVAS}],
 }  # fmt: skip
 """What is asked of each family; every request is another picture."""
 
@@ -113,24 +119,46 @@ def test_options_come_with_the_name(folders: dict[str, Path]) -> None:
     heard: list[int] = []
     painter(folders["klein"], "?steps=3").paint(request(), lambda done, total: heard.append(total))
     assert heard == [3, 3, 3]
+    plain, guided = (painter(folders["flux3"], query).paint(request()) for query in ("", "?guidance=9"))
+    assert plain.tobytes() != guided.tobytes()
 
 
-def test_types_and_storage_are_as_asked(folders: dict[str, Path]) -> None:
-    plain = painter(folders["flux"]).paint(request())
-    half = painter(folders["flux"], "?dtype=bf16")
+@pytest.mark.parametrize("name", ["flux", "klein", "flux3"])
+def test_types_and_storage_are_as_asked(folders: dict[str, Path], name: str) -> None:
+    plain = painter(folders[name]).paint(request())
+    half = painter(folders[name], "?dtype=bf16")
     assert half.paint(request()).size == SIZE and half._pipeline.transformer.dtype is torch.bfloat16
-    eight = painter(folders["flux"], "?dtype=bf16&quant=fp8")
+    assert half._pipeline.vae.dtype is torch.bfloat16
+    eight = painter(folders[name], "?dtype=bf16&quant=fp8")
     kinds = {value.dtype for value in eight._pipeline.transformer.parameters()}
     assert torch.float8_e4m3fn in kinds
     assert eight.paint(request()).tobytes() != plain.tobytes()
-    native = painter(folders["flux"], "?attention=native").paint(request())
+    native = painter(folders[name], "?attention=native").paint(request())
     assert native.tobytes() == plain.tobytes()
 
 
-def test_blocks_are_compiled_when_asked(folders: dict[str, Path]) -> None:
-    compiled = painter(folders["flux"], "?compile=eager")
-    blocks = compiled._pipeline.transformer.transformer_blocks
-    assert blocks[0]._compiled_call_impl is not None
+@pytest.mark.parametrize("name", ["flux", "flux3"])
+def test_blocks_are_compiled_when_asked(folders: dict[str, Path], name: str) -> None:
+    compiled = painter(folders[name], "?compile=eager")
+    assert compiled._pipeline.transformer.single_transformer_blocks[0]._compiled_call_impl is not None
+    plain, made = painter(folders[name]).paint(request()), compiled.paint(request())
+    assert made.tobytes() == plain.tobytes()
+
+
+@pytest.mark.parametrize("offload", ["model", "sequential", "group"])
+def test_the_parts_of_flux_3_come_to_work_and_leave(folders: dict[str, Path], offload: str) -> None:
+    """On the CPU, where the way is the same and only the place is not."""
+    edit = request(canvas=CANVAS)
+    plain, one = painter(folders["flux3"]).paint(edit), painter(folders["flux3"])
+    place(one._pipeline, offload, torch.device("cpu"))
+    assert one.paint(edit).tobytes() == plain.tobytes()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an accelerator")
+@pytest.mark.parametrize("name", ["flux", "klein", "flux3"])
+@pytest.mark.parametrize("offload", ["model", "sequential", "group"])
+def test_offloading(folders: dict[str, Path], name: str, offload: str) -> None:
+    assert painter(folders[name], f"?offload={offload}").paint(request(canvas=CANVAS)).size == SIZE
 
 
 def test_what_this_machine_has_not_is_told(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,10 +174,57 @@ def test_what_this_machine_has_not_is_told(folders: dict[str, Path], monkeypatch
         assert "\n" not in str(error.value)
 
 
-def test_a_hub_id_without_a_network_fails_in_one_line() -> None:
-    with pytest.raises(WeightsError, match=r"labs/FLUX\.1-dev is no folder here and cannot be fetched") as it:
-        open_painter("flux:black-forest-labs/FLUX.1-dev")
+@pytest.mark.parametrize("revision", ["", "@" + "0" * 40])
+def test_a_hub_id_without_a_network_fails_in_one_line(revision: str) -> None:
+    with pytest.raises(
+        WeightsError, match=rf"labs/FLUX\.1-dev{revision} is no folder here and cannot be fetched"
+    ) as it:
+        open_painter(f"flux:black-forest-labs/FLUX.1-dev{revision}")
     assert "\n" not in str(it.value) and len(str(it.value)) < 400
+
+
+def test_planner_and_painter_share_the_text_encoder_of_flux_3(folders: dict[str, Path]) -> None:
+    one, vlm = painter(folders["flux3"]), open_vlm(f"hf:{folders['flux3']}")
+    alone = one.paint(request())
+    assert isinstance(vlm, HubVLM) and vlm._model is one._pipeline.text_encoder
+    held = {"type": "object", "properties": {"kind": {"enum": ["cat", "dog"]}}, "required": ["kind"]}
+    asked = Question("what is it?", {**held, "additionalProperties": False}, (CANVAS,))
+    reply = vlm.ask(asked)
+    assert reply.text in ('{"kind":"cat"}', '{"kind":"dog"}')
+    assert one.paint(request()).tobytes() == alone.tobytes(), "being asked leaves nothing behind"
+    assert vlm.ask(asked) == reply, "nor does painting"
+    assert painter(folders["flux3"], "?dtype=bf16")._pipeline.text_encoder is vlm._model, "it keeps its own type"
+    assert painter(folders["flux3_distilled"])._pipeline.text_encoder is not vlm._model
+
+
+def test_a_cancel_of_flux_3_is_an_exception_and_no_traceback(
+    folders: dict[str, Path], caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    one, asked = painter(folders["flux3"]), []
+    whole = one.paint(request())
+    capfd.readouterr()
+
+    def stop(done: int, total: int) -> None:
+        asked.append(done)
+        raise KeyError("enough")
+
+    with pytest.raises(KeyError, match="enough"):
+        one.paint(request(), stop)
+    assert asked == [1] and not caplog.records and capfd.readouterr() == ("", "")
+    assert one.paint(request()).tobytes() == whole.tobytes()
+
+
+def test_what_flux_3_lacks_is_told(folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lacking = shutil.copytree(folders["flux3"], tmp_path / "lacking")
+    shutil.rmtree(lacking / "text_encoder")
+    with pytest.raises(WeightsError, match=r"lack text_encoder/config\.json"):
+        painter(lacking).paint(request())
+    import diffusers
+
+    monkeypatch.delattr(diffusers, "Flux3ModularPipeline")
+    monkeypatch.delitem(diffusers._class_to_module, "Flux3ModularPipeline")  # as in a release from before it
+    with pytest.raises(BackendError, match=r"not in diffusers .*: pip install 'diffusers>=0.42'"):
+        painter(folders["flux3"]).paint(request())
 
 
 def test_damaged_and_foreign_folders_are_told(folders: dict[str, Path], tmp_path: Path) -> None:
@@ -245,3 +320,21 @@ def test_flux_2_klein_at_full_size(name: str, sizes: dict[str, int], billions: f
     targets = linears(model)
     doubles = [key for key in targets if key.startswith("transformer_blocks.")]
     assert len(doubles) == 12 * sizes["num_layers"] and len(targets) - len(doubles) == 2 * sizes["num_single_layers"]
+
+
+@pytest.mark.parametrize(("flow_map", "parameters"), [(False, 5_538_458_368), (True, 5_548_681_984)])
+def test_flux_3_at_full_size(flow_map: bool, parameters: int) -> None:
+    from diffusers import Flux3Transformer2DModel
+
+    with torch.device("meta"):
+        model = Flux3Transformer2DModel(flow_map=flow_map)
+    assert count(model) == parameters
+    names = dict(model.named_parameters())
+    for key, shape in {
+        "x_embedders.image.weight": (3072, 128), "x_embedders.image_cond.weight": (3072, 128),
+        "context_embedder.weight": (3072, 8 * 2560), "mode_blocks.image_cond.4.attn.to_q.weight": (3072, 3072),
+        "txt_mode_blocks.0.ff.linear_in.weight": (18432, 3072), "proj_out.weight": (128, 3072),
+        "single_transformer_blocks.27.ff.linear_out.weight": (3072, 9216),
+    }.items():  # fmt: skip
+        assert tuple(names[key].shape) == shape, key
+    assert len(linears(model)) == (3 * 5 + 28) * 6, "every Linear of the blocks of pictures, references, text and all"

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
+from tiny_family import flux3, tokenizer
 
 from brushloop.critic.prompt import Look
 from brushloop.errors import BackendError, ContextError, WeightsError
@@ -19,30 +18,6 @@ from brushloop.vlm_grammar import spelled
 from brushloop.vlm_hf import HubVLM, without_video
 
 PICTURE = Image.effect_noise((64, 64), 90).convert("RGB")
-TEMPLATE = (
-    "{% for message in messages %}{{ message['role'] }}: {% for part in message['content'] %}"
-    "{% if part['type'] == 'image' %}IMAGE{% else %}{{ part['text'] }}{% endif %}{% endfor %}END\n{% endfor %}"
-    "{% if add_generation_prompt %}assistant: {% endif %}"
-)
-
-
-def tokenizer(end: str, image: str, *special: str, shape: str = "") -> PreTrainedTokenizerFast:
-    """A byte-level tokenizer of a few words with one family's special tokens and chat template."""
-    learner = Tokenizer(models.BPE())
-    learner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    learner.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    words = ['{"findings":[{"element":0,"status":"present"}],"verdict":"accept"}', "look plan a red cat and an äpfel"]
-    learner.train_from_iterator(
-        words * 9, trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet, show_progress=False)
-    )
-    learner.add_special_tokens([AddedToken(token, special=True) for token in ("<pad>", end, image, *special)])
-    template = TEMPLATE.replace("IMAGE", shape or image).replace("END", end)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=learner, pad_token="<pad>", eos_token=end, chat_template=template, model_max_length=512
-    )
-
-
 TEXT: dict[str, Any] = {
     "hidden_size": 32,
     "intermediate_size": 64,
@@ -117,7 +92,8 @@ def save(model: Any, folder: Path) -> None:
     model.save_pretrained(folder)
 
 
-FAMILIES = {"qwen2_vl": qwen2_vl, "idefics3": idefics3}
+FAMILIES = {"qwen2_vl": qwen2_vl, "idefics3": idefics3, "flux3": flux3}
+"""The last is a painter's folder, whose text encoder is a Qwen3-VL."""
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -211,9 +187,9 @@ def test_a_question_beyond_the_context(folder: Path) -> None:
 
 def test_a_template_without_a_system_turn_gets_the_instructions_first(folder: Path, tmp_path: Path) -> None:
     other = shutil.copytree(folder, tmp_path / "other")
-    template = (other / "chat_template.jinja").read_text()
+    template = HubVLM(str(other)).words.folder / "chat_template.jinja"
     refuses = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no System role') }}{% endif %}"
-    (other / "chat_template.jinja").write_text(refuses + template)
+    template.write_text(refuses + template.read_text())
     model = HubVLM(str(other))
     inputs = model._inputs(question(instructions="Answer in JSON."))
     text = model._processor.tokenizer.decode(inputs["input_ids"][0])
@@ -229,11 +205,12 @@ def test_what_is_wrong_with_a_folder_is_told(folder: Path, tmp_path: Path) -> No
     with pytest.raises(WeightsError, match=r"lack config\.json"):
         open_vlm(f"hf:{tmp_path / 'empty'}")
     cut = shutil.copytree(folder, tmp_path / "cut")
-    (cut / "model.safetensors").write_bytes((cut / "model.safetensors").read_bytes()[:500])
+    weights = HubVLM(str(cut)).weights.folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:500])
     with pytest.raises(WeightsError, match=r"cannot be loaded|no whole safetensors file"):
         open_vlm(f"hf:{cut}").ask(question())
     dumb = shutil.copytree(folder, tmp_path / "dumb")
-    (dumb / "chat_template.jinja").unlink()
+    (HubVLM(str(dumb)).words.folder / "chat_template.jinja").unlink()
     with pytest.raises(BackendError, match="no chat template"):
         open_vlm(f"hf:{dumb}").ask(question())
 

@@ -118,8 +118,9 @@ def open_painter(name: str) -> Painter:
     """Open a painter by name.
 
     `embedded`; `flux:<folder>`, in the embedded painter's own format or a pipeline of diffusers (FLUX.1 dev, schnell,
-    Kontext, Fill; FLUX.2 klein), or `flux:<hub id>`. Options follow a question mark (`painter.loading.Options`), for
-    example `flux:models/FLUX.1-dev?dtype=bf16&offload=model` or `embedded?editor=editor.safetensors`.
+    Kontext, Fill; FLUX.2 klein; FLUX.3), or `flux:<hub id>`. Options follow a question mark
+    (`painter.loading.Options`), for example `flux:models/FLUX.1-dev?dtype=bf16&offload=model` or
+    `embedded?editor=editor.safetensors`.
 
     Raises:
         BackendError: no such backend or option.
@@ -156,6 +157,10 @@ def is_pipeline(folder: Path) -> bool:
     """
     import json
 
+    from brushloop.painter.modular import INDEX
+
+    if (folder / INDEX).is_file():
+        return True
     try:
         name = json.loads((folder / "model_index.json").read_text())["_class_name"]
         words = json.loads((folder / "text_encoder" / "config.json").read_text()).get("max_position_embeddings")

@@ -13,11 +13,13 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from brushloop.errors import BackendError, WeightsError
+from brushloop.painter.modular import INDEX
 from brushloop.weights import Weights, find
 
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+HUB_ID = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(@(?P<revision>[\w.-]+))?")
 WANTED = ("*.json", "*/*.json", "*/*.safetensors", "*/*.txt", "*/*.model", "*/*.jinja")
 """What is fetched of a repository: no pickles, and not the single file beside the folders."""
+TRANSFORMERS = ("FluxTransformer2DModel", "Flux2Transformer2DModel", "Flux3Transformer2DModel")
 
 _CHOICES = {
     "dtype": ("bf16", "fp16", "fp32"),
@@ -32,7 +34,8 @@ class Options:
     """How a pipeline is loaded and run."""
 
     dtype: str = ""
-    """bf16, fp16 or fp32; by default bf16 on an accelerator and fp32 on a CPU."""
+    """bf16, fp16 or fp32; by default bf16 on an accelerator and fp32 on a CPU. The text encoder of FLUX.3 keeps the
+    type it is stored in."""
     quant: str = "none"
     """fp8 stores the transformer in 8 bits and computes in `dtype`; 4bit needs bitsandbytes."""
     offload: str = "none"
@@ -74,32 +77,40 @@ def split(name: str) -> tuple[str, str, Options]:
 
 
 def fetch(where: str) -> Weights:
-    """The folder of a pipeline: `where` itself, or what the hub has under that id.
+    """The folder of a pipeline: `where` itself, or what the hub has under that id (`owner/name@revision`).
 
     Raises:
         WeightsError: no such folder, or the hub cannot be reached and has nothing kept here.
     """
     path = Path(where).expanduser()
-    if not path.exists() and HUB_ID.fullmatch(where):
+    hub = HUB_ID.fullmatch(where)
+    if not path.exists() and hub:
         from huggingface_hub import snapshot_download
 
         try:
-            path = Path(snapshot_download(where, allow_patterns=list(WANTED)))
+            path = Path(snapshot_download(hub["id"], revision=hub["revision"], allow_patterns=list(WANTED)))
         except Exception as error:
             reason = " ".join(str(error).split())[:120] or type(error).__name__
             raise WeightsError(
                 f"{where} is no folder here and cannot be fetched from the hub ({reason}): name a folder, or fetch it "
                 "where there is a network"
             ) from error
-    return find("painter", str(path), ("model_index.json", "transformer/config.json"))
+    return find("painter", str(path), (index(path).name, "transformer/config.json"))
+
+
+def index(folder: Path) -> Path:
+    """The file that says what pipeline a folder holds."""
+    modular = folder / INDEX
+    return modular if modular.is_file() else folder / "model_index.json"
 
 
 def pipeline_class(weights: Weights) -> str:
     """The class of diffusers that a folder names."""
     try:
-        return str(json.loads((weights.folder / "model_index.json").read_text())["_class_name"])
+        return str(json.loads(index(weights.folder).read_text())["_class_name"])
     except (ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"model_index.json in {weights.folder} names no pipeline: copy the folder again") from error
+        name = index(weights.folder).name
+        raise WeightsError(f"{name} in {weights.folder} names no pipeline: copy the folder again") from error
 
 
 def load(weights: Weights, options: Options, classes: tuple[str, ...]) -> Any:
@@ -109,35 +120,30 @@ def load(weights: Weights, options: Options, classes: tuple[str, ...]) -> Any:
         WeightsError: it is damaged, or of a class that is not among `classes`.
         BackendError: an option needs what this machine has not.
     """
-    import diffusers
     import torch
+
+    from brushloop.painter import modular
 
     name = pipeline_class(weights)
     if name not in classes:
         raise WeightsError(f"{weights.folder} holds a {name}: painters are {', '.join(classes)}")
-    gpu = torch.cuda.is_available()
+    kind, gpu = modular.known(name), torch.cuda.is_available()
     if options.offload != "none" and not gpu:
         raise BackendError(f"offload={options.offload} needs an accelerator, and there is none: leave it out")
     dtypes = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
     dtype = dtypes[options.dtype or ("bf16" if gpu else "fp32")]
-    given: dict[str, Any] = {}
-    if options.quant == "4bit":
-        given["quantization_config"] = _four_bits(dtype)
-    with weights.loading():
-        pipeline = getattr(diffusers, name).from_pretrained(
-            weights.folder, torch_dtype=dtype, local_files_only=True, use_safetensors=True, **given
-        )
-    pipeline.set_progress_bar_config(disable=True)
-    transformer = pipeline.transformer
-    if options.quant == "fp8":
-        transformer.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=dtype)
-    if options.attention:
-        try:
-            transformer.set_attention_backend(options.attention)
-        except Exception as error:
-            reason = " ".join(str(error).split())[:120]
-            raise BackendError(f"attention={options.attention} cannot be used here ({reason}): leave it out") from error
-    if options.offload == "model":
+    transformer = _transformer(weights, options, dtype)
+    if name in modular.CLASSES:
+        pipeline = modular.assemble(kind, weights, options, dtype, transformer)
+    else:
+        with weights.loading():
+            pipeline = kind.from_pretrained(
+                weights.folder, transformer=transformer, torch_dtype=dtype, local_files_only=True, use_safetensors=True
+            )
+        pipeline.set_progress_bar_config(disable=True)
+    if name in modular.CLASSES:
+        modular.place(pipeline, options.offload, torch.device("cuda" if gpu else "cpu"))
+    elif options.offload == "model":
         pipeline.enable_model_cpu_offload()
     elif options.offload == "sequential":
         pipeline.enable_sequential_cpu_offload()
@@ -150,15 +156,35 @@ def load(weights: Weights, options: Options, classes: tuple[str, ...]) -> Any:
     return pipeline
 
 
+def _transformer(weights: Weights, options: Options, dtype: Any) -> Any:
+    """What denoises, stored and computing as asked."""
+    import diffusers
+    import torch
+
+    given = {"quantization_config": _four_bits(dtype)} if options.quant == "4bit" else {}
+    with weights.loading():
+        name = json.loads((weights.folder / "transformer" / "config.json").read_text())["_class_name"]
+        if name not in TRANSFORMERS:
+            raise ValueError(f"its transformer is a {name}")
+        transformer = getattr(diffusers, name).from_pretrained(
+            weights.folder / "transformer", torch_dtype=dtype, local_files_only=True, use_safetensors=True, **given
+        )
+    if options.quant == "fp8":
+        transformer.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=dtype)
+    if options.attention:
+        try:
+            transformer.set_attention_backend(options.attention)
+        except Exception as error:
+            reason = " ".join(str(error).split())[:120]
+            raise BackendError(f"attention={options.attention} cannot be used here ({reason}): leave it out") from error
+    return transformer
+
+
 def _four_bits(dtype: Any) -> Any:
     import importlib.util
 
     if importlib.util.find_spec("bitsandbytes") is None:
         raise BackendError("quant=4bit needs bitsandbytes: pip install bitsandbytes, or use quant=fp8")
-    from diffusers import PipelineQuantizationConfig
+    from diffusers import BitsAndBytesConfig
 
-    return PipelineQuantizationConfig(
-        quant_backend="bitsandbytes_4bit",
-        quant_kwargs={"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": dtype},
-        components_to_quantize=["transformer"],
-    )
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)

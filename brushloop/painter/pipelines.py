@@ -1,4 +1,4 @@
-"""Painters of full size: FLUX.1 (dev, schnell), Kontext, Fill, and FLUX.2 klein, as diffusers' own pipelines.
+"""Painters of full size: FLUX.1 (dev, schnell), Kontext, Fill, FLUX.2 klein and FLUX.3, as diffusers' own pipelines.
 
 Each family takes a request in its own way; what it cannot take is told before anything is loaded. Reference pictures
 of FLUX.2 klein's KV pipeline are read once, and their keys and values kept for the other denoising steps.
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from brushloop.canvas import EditType, ModelRef
 from brushloop.errors import InputError, SizeError
+from brushloop.painter import modular
 from brushloop.painter.base import OnDenoise, PaintRequest
 from brushloop.painter.loading import Options, fetch, load, pipeline_class
 from brushloop.weights import Weights
@@ -23,11 +24,11 @@ UNIT = 16
 """Pixels along a side of one token."""
 MAX_PIXELS = 4 * 2**20
 KLEIN = ("Flux2KleinPipeline", "Flux2KleinKVPipeline")
-CLASSES = ("FluxPipeline", "FluxKontextPipeline", "FluxFillPipeline", *KLEIN)
-INSTRUCTED = ("FluxKontextPipeline", *KLEIN)
-"""Those that edit by instruction; the others paint a prompt within a mask, or over a canvas."""
-MANY = KLEIN
+CLASSES = ("FluxPipeline", "FluxKontextPipeline", "FluxFillPipeline", *KLEIN, *modular.CLASSES)
+MANY = (*KLEIN, *modular.CLASSES)
 """Those that read several pictures."""
+INSTRUCTED = ("FluxKontextPipeline", *MANY)
+"""Those that edit by instruction; the others paint a prompt within a mask, or over a canvas."""
 
 
 class PipelinePainter:
@@ -72,12 +73,12 @@ class PipelinePainter:
             raise InputError("FLUX Fill paints into a picture: give one, and a mask or a region")
         if pictures > 1 and self.family not in MANY:
             raise InputError(
-                f"{self.family} reads one picture, and {pictures} are given: name FLUX.2 klein or an editor"
+                f"{self.family} reads one picture, and {pictures} are given: name FLUX.2 klein, FLUX.3 or an editor"
             )
         if request.images and request.canvas is None and self.family not in INSTRUCTED:
-            raise InputError(f"{self.family} reads no reference pictures: name FLUX.1 Kontext or FLUX.2 klein")
+            raise InputError(f"{self.family} reads no reference pictures: name FLUX.1 Kontext, FLUX.2 klein or FLUX.3")
         if request.visual is not None and self.family not in MANY:
-            raise InputError(f"{self.family} reads no visual input: name FLUX.2 klein or an editor")
+            raise InputError(f"{self.family} reads no visual input: name FLUX.2 klein, FLUX.3 or an editor")
 
     def paint(self, request: PaintRequest, on_denoise: OnDenoise | None = None) -> Image:
         """Paint one picture. See `Painter.paint`.
@@ -98,12 +99,15 @@ class PipelinePainter:
             "height": request.size[1],
             "num_inference_steps": steps,
             "generator": torch.Generator().manual_seed(request.seed),
-            "callback_on_step_end": _telling(on_denoise),
         }
-        if self.options.guidance is not None and self.family != "Flux2KleinKVPipeline":  # it is distilled
-            given["guidance_scale"] = self.options.guidance
         pipeline, more = self._how(request)
-        made: Image = pipeline(**given, **more).images[0]
+        made: Image
+        if self.family in modular.CLASSES:
+            made = modular.run(pipeline, on_denoise, **given, **more)
+        else:
+            if self.options.guidance is not None and self.family != "Flux2KleinKVPipeline":  # it is distilled
+                given["guidance_scale"] = self.options.guidance
+            made = pipeline(**given, **more, callback_on_step_end=_telling(on_denoise)).images[0]
         return made if made.size == request.size else made.resize(request.size)
 
     def _how(self, request: PaintRequest) -> tuple[Any, dict[str, Any]]:
@@ -113,7 +117,7 @@ class PipelinePainter:
         pictures += [picture.image.convert("RGB") for picture in request.images]
         if request.visual is not None:
             pictures.append(request.visual.convert("RGB"))
-        if self.family in KLEIN:
+        if self.family in MANY:
             return pipeline, {"image": [_readable(picture) for picture in pictures]} if pictures else {}
         if self.family == "FluxKontextPipeline":
             if not pictures:
@@ -168,7 +172,7 @@ def _telling(on_denoise: OnDenoise | None) -> Callable[[Any, int, Any, dict[str,
 
 
 def _readable(picture: Image) -> Image:
-    """FLUX.2 refuses pictures of a side below 64 pixels or of a ratio beyond 8: those stand in a square then."""
+    """FLUX.2 and FLUX.3 want no side below 64 pixels and no ratio beyond 8: such a picture stands in a square."""
     from brushloop.painter.grids import Letterbox
 
     short, long = min(picture.size), max(picture.size)

@@ -117,9 +117,10 @@ class Adapter:
 
 
 def linears(transformer: Any) -> dict[str, nn.Linear]:
-    """Every Linear of the double- and single-stream blocks, by name; adapted ones by their base layer."""
+    """Every Linear of the blocks (double, single; FLUX.3's of one mode), by name; adapted ones by their base layer."""
     found: dict[str, nn.Linear] = {}
     for name, module in transformer.named_modules():
-        if isinstance(module, nn.Linear) and "lora_" not in name and "transformer_blocks." in name:
+        inside = "transformer_blocks." in name or "mode_blocks." in name
+        if isinstance(module, nn.Linear) and "lora_" not in name and inside:
             found[name.removesuffix(".base_layer")] = module
     return found
