@@ -8,8 +8,7 @@ from typing import Any
 
 import typer
 
-from brushloop.agent.cli import EPILOG
-from brushloop.cli.main import app
+from brushloop.cli.main import EPILOG, app
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "cli.md"
 

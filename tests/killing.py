@@ -28,7 +28,7 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 
 from brushloop import Studio
 from brushloop.agent import nodes
-from brushloop.agent.keeping import forget
+from brushloop.agent.checkpoints import forget
 from brushloop.errors import UnknownCreationError
 from brushloop.files import LocalFiles
 

@@ -22,8 +22,8 @@ from PIL import Image, PngImagePlugin
 
 import brushloop.agent.studio as studio
 from brushloop import Creation, Step, Store, Studio
-from brushloop.agent.cli import main
 from brushloop.canvas import StepKind
+from brushloop.cli.main import main
 from brushloop.creation import RECIPE_KEY
 from brushloop.vlm import Question, Reply
 
@@ -126,7 +126,7 @@ def test_sizes(size: str, says: str, fails: Fails) -> None:
 
 @pytest.mark.parametrize("seed", ["-1", str(2**63)])
 def test_seeds(seed: str, fails: Fails) -> None:
-    assert "seed" in fails(2, "input", "paint", PROMPT, f"--seed={seed}")
+    assert "seed" in fails(2, "usage", "paint", PROMPT, f"--seed={seed}")
 
 
 @pytest.mark.parametrize(
@@ -313,7 +313,7 @@ def test_a_home_of_no_known_kind(fails: Fails, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_page_that_cannot_be_written(painted: Creation, fails: Fails, tmp_path: Path) -> None:
     fails(4, "unwritable", "show", "--html", tmp_path / "no" / "page.html")
-    fails(2, "input", "replay", "--out", Path(painted.store.url) / "heads" / f"{painted.id}.jsonl")
+    fails(4, "unwritable", "replay", "--out", Path(painted.store.url) / "heads" / f"{painted.id}.jsonl")
 
 
 @pytest.mark.parametrize("kind", ["plan", "draft", "reflect", "refine", "finish"])
@@ -420,7 +420,7 @@ def during(done):
 
 studio.open_painter = lambda name: ToyPainter(during=during)
 studio.open_vlm = lambda name: ToyVLM()
-from brushloop.agent.cli import main
+from brushloop.cli.main import main
 sys.exit(main(["paint", "a cat and a red ball on a beach", "--json"]))
 """
 
@@ -462,6 +462,6 @@ def test_the_unforeseen_is_one_line_too(
 
 
 def test_a_reader_that_has_seen_enough(painted: Creation) -> None:
-    piped = f"{sys.executable} -m brushloop.agent.cli steps | head -c 1"
+    piped = f"{sys.executable} -m brushloop steps | head -c 1"
     told = subprocess.run(["bash", "-c", f"set -o pipefail; {piped}"], capture_output=True, text=True, timeout=60)
     assert told.returncode == 0 and not told.stderr

@@ -19,7 +19,7 @@ from PIL import Image
 import brushloop.agent.studio as studio_module
 from brushloop import Creation, Plan, StopReason, Studio
 from brushloop.agent.chat import pictures, told
-from brushloop.agent.cli import main
+from brushloop.cli.main import main
 from brushloop.agent.page import page
 from brushloop.agent.turns import Told, Turn, Wish, find, place, read, tokens, transcript, without
 from brushloop.canvas import Element, PlanStep, StepKind, Task

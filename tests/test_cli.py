@@ -20,8 +20,8 @@ from PIL import Image
 
 import brushloop.agent.studio as studio
 from brushloop import Creation, Store
-from brushloop.agent.cli import main
-from brushloop.agent.console import clean, progress
+from brushloop.cli.console import clean, progress
+from brushloop.cli.main import main
 from brushloop.creation import read_recipe
 
 PROMPT = "a cat and a red ball on a beach"
@@ -280,7 +280,7 @@ def test_models_tells_the_world(run: Run) -> None:
 
 def command(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "brushloop.agent.cli", *words],
+        [sys.executable, "-m", "brushloop", *words],
         capture_output=True,
         text=True,
         env=os.environ | environment,
@@ -301,7 +301,7 @@ def test_help(words: tuple[str, ...]) -> None:
 
 def test_looking_loads_no_model_library(run: Run, painted: Any, tmp_path: Path) -> None:
     script = (
-        "import sys\nfrom brushloop.agent.cli import main\n"
+        "import sys\nfrom brushloop.cli.main import main\n"
         f"page = {str(tmp_path / 'x.html')!r}\n"
         "for words in (['list'], ['show', '--html', page], ['steps'], ['replay'], ['verify']):\n"
         "    assert main(words) == 0\n"

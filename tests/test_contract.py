@@ -84,7 +84,7 @@ def test_help_needs_no_model_library() -> None:
     code = (
         "import contextlib, io\n"
         "sys.argv = ['brushloop', '--help']\n"
-        "from brushloop.agent.cli import main\n"
+        "from brushloop.cli.main import main\n"
         "with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):\n"
         "    main()"
     )

@@ -11,8 +11,8 @@ from PIL import Image, ImageDraw
 
 import brushloop.agent.studio as studio_module
 from brushloop import Creation, StopReason, Studio
-from brushloop.agent.cli import main
 from brushloop.canvas import StepKind, Task
+from brushloop.cli.main import main
 from brushloop.errors import InputError, SizeError
 
 WISH = "a cat and a red ball on a beach"

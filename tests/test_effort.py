@@ -15,12 +15,12 @@ from PIL import Image
 import brushloop.agent.studio as studio_module
 from brushloop import Creation, Effort, StopReason, Studio
 from brushloop.agent.briefs import brief_from
-from brushloop.agent.cli import main
-from brushloop.agent.console import progress
 from brushloop.agent.effort import Bounded
 from brushloop.agent.expect import Left, expected, things
 from brushloop.agent.names import effort_of
 from brushloop.canvas import Plan, PlanStep, StepKind
+from brushloop.cli.console import progress
+from brushloop.cli.main import main
 from brushloop.errors import InputError
 from brushloop.painter.base import PaintRequest
 from brushloop.vlm import Question, Reply

@@ -15,11 +15,11 @@ from PIL import Image, ImageDraw
 
 import brushloop.agent.studio as studio_module
 from brushloop import Creation, Plan, StopReason, Studio
-from brushloop.agent.cli import main
 from brushloop.agent.page import page
 from brushloop.agent.review import Ruling
 from brushloop.agent.rules import Rule, Rules, difference_hash
 from brushloop.canvas import StepKind
+from brushloop.cli.main import main
 from brushloop.errors import InputError
 from brushloop.record import frames_of
 

@@ -15,8 +15,8 @@ from fakes import ToyPainter, ToyVLM
 
 from brushloop import Creation, Store, Studio
 from brushloop.agent import postgres
+from brushloop.agent.checkpoints import forget
 from brushloop.agent.hold import hold
-from brushloop.agent.keeping import forget
 from brushloop.errors import BackendError, ConflictError, UnwritableError
 from brushloop.upkeep import collect
 

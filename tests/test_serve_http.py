@@ -26,7 +26,7 @@ from fakes import BALL, INK
 from PIL import Image
 from serving import running, toy_studio
 
-import brushloop.serve.command as command
+import brushloop.cli.serve as command
 from brushloop import Studio
 from brushloop.cli.main import main
 from brushloop.serve.app import create_app
@@ -229,7 +229,7 @@ def test_a_server_that_is_killed_goes_on_where_it_was(home: Path, moment: str) -
 
 
 def test_the_command(home: Path) -> None:
-    words = [sys.executable, "-m", "brushloop.cli.main", "serve", "--port", "0", "--json"]
+    words = [sys.executable, "-m", "brushloop", "serve", "--port", "0", "--json"]
     child = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert child.stdout

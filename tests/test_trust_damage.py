@@ -15,7 +15,7 @@ from fakes import ToyPainter, ToyVLM
 from langgraph.checkpoint.sqlite import SqliteSaver
 
 from brushloop import Creation, Store, Studio
-from brushloop.agent.keeping import forget
+from brushloop.agent.checkpoints import forget
 from brushloop.errors import BrushloopError, CorruptObjectError, StoreError, UnknownCreationError
 from brushloop.files import LocalFiles
 from brushloop.upkeep import collect, repair

@@ -20,12 +20,12 @@ import brushloop.agent.studio as studio_module
 from brushloop import Creation, Critique, StopReason, Studio
 from brushloop.agent import hold as holding
 from brushloop.agent.chapters import chapters
-from brushloop.agent.cli import main
 from brushloop.agent.hold import hold
 from brushloop.agent.nodes import seed_for
 from brushloop.agent.page import page
 from brushloop.agent.variants import chosen, variants
 from brushloop.canvas import EditType, StepKind, Verdict
+from brushloop.cli.main import main
 from brushloop.errors import ConflictError, InputError, Interrupted, SizeError
 
 PROMPT = "a cat and a red ball on a beach"

@@ -18,7 +18,7 @@ from pathlib import Path
 import jinja2
 import pytest
 
-from brushloop.agent.cli import main
+from brushloop.cli.main import main
 from brushloop.errors import BackendError, InputError, ServerError, WeightsError
 from brushloop.vlm_embedded import conversation
 from brushloop.vlm_server import SHORT_QUESTIONS, arguments, python_with_vllm, serving

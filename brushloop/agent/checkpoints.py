@@ -12,7 +12,7 @@ import hashlib
 import sqlite3
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,8 @@ from brushloop.errors import StoreError, UnwritableError
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
     from langgraph.checkpoint.base import BaseCheckpointSaver, ChannelVersions, Checkpoint, CheckpointMetadata
+
+    from brushloop.store import Store
 
 _NOUNS = (
     canvas.Brief, canvas.Budget, canvas.ConditionUnit, canvas.UnitImage, canvas.Frame, canvas.Task,
@@ -164,6 +166,27 @@ def open_saver(path: Path) -> SqliteSaver:
         connection.execute("PRAGMA wal_autocheckpoint=200")  # pages: all that is kept fits into a few
         connection.execute("PRAGMA synchronous=NORMAL")  # a kill loses nothing; a power cut maybe the last node
     return saver
+
+
+def forget(store: Store) -> int:
+    """Drop LangGraph's memory of creations that are finished or gone; return how many there were."""
+    from brushloop.agent import postgres
+
+    if url := postgres.url_of_environment():  # other stores may share it: theirs are left alone
+        return postgres.forget(url, [head.id for head in store.heads() if store.get_step(head.head).kind == "finish"])
+    path = checkpoint_path(store.url)
+    if not path.is_file():
+        return 0
+    going = {head.id for head in store.heads() if store.get_step(head.head).kind != "finish"}
+    saver = open_saver(path)
+    with errors_told(path), closing(saver.conn):
+        known = {row[0] for row in saver.conn.execute("select distinct thread_id from checkpoints")}
+        known |= {row[0] for row in saver.conn.execute("select distinct thread_id from writes")}
+        for thread in known - going:
+            saver.delete_thread(thread)
+        with suppress(sqlite3.OperationalError):  # somebody is painting: the pages are used again anyway
+            saver.conn.execute("vacuum")
+    return len(known - going)
 
 
 @contextmanager

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from brushloop.agent.console import clean, result
-from brushloop.agent.looking import Json, Last
+from brushloop.cli.console import clean, result
+from brushloop.cli.options import Json, Last, Seed
 from brushloop.errors import InputError, StoreError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def build(
     out: Out,
     recipe: Annotated[str, typer.Option(help="A recipe's name (brushloop data recipes), or a .json file.")] = "mixed",
     number: Annotated[int, typer.Option(min=1, help="Records in all, those that are there included.")] = 1000,
-    seed: Annotated[int, typer.Option(help="The same recipe and seed give the same bytes.")] = 0,
+    seed: Seed = 0,
     setting: Annotated[
         list[str] | None, typer.Option("--set", help="A field of the recipe, as field=value. May be repeated.")
     ] = None,

@@ -9,20 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from brushloop.agent.console import result
-from brushloop.agent.looking import Json
-from brushloop.agent.making import VLM, Painter
+from brushloop.cli.console import result
+from brushloop.cli.options import AnyPainter, AnyVLM, Json, Names
+from brushloop.errors import InputError
 
 if TYPE_CHECKING:
     from brushloop.supervision.process import See
     from brushloop.supervision.records import Record
 
-Names = Annotated[
-    list[str] | None, typer.Argument(help="Creations, as for show; none means all of them.", metavar="[NAME]...")
-]
 
-
-def evaluate(
+def eval_(
     names: Names = None,
     home: Annotated[Path | None, typer.Option(help="The store of creations; by default BRUSHLOOP_HOME.")] = None,
     records: Annotated[Path | None, typer.Option(help="Exported records instead of a store.")] = None,
@@ -33,12 +29,11 @@ def evaluate(
         int | None,
         typer.Option(min=1, help="Paint so many held-out prompts first, one-shot and in the loop, and measure those."),
     ] = None,
-    painter: Painter = None,
-    vlm: VLM = None,
+    painter: AnyPainter = None,
+    vlm: AnyVLM = None,
     as_json: Json = False,
 ) -> None:
     """Measure how the loop worked: what the critic found, what was repaired, what drifted, what it cost."""
-    from brushloop.errors import InputError
     from brushloop.supervision.detector import Detective
     from brushloop.supervision.held_out import by_category, table
     from brushloop.supervision.process import measure
@@ -93,7 +88,6 @@ def _recorded(path: Path) -> Iterator[tuple[Record, See]]:
 def _created(home: Path | None, names: list[str]) -> Iterator[tuple[Record, See]]:
     from brushloop.agent.names import creation_of
     from brushloop.creation import Creation
-    from brushloop.errors import InputError
     from brushloop.store import Store
     from brushloop.supervision.export import of_creation
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from brushloop.agent.console import clean, result
-from brushloop.agent.looking import Json, Last, Name
+from brushloop.cli.console import clean, result
+from brushloop.cli.options import Json, Last, Name, opened
 
 if TYPE_CHECKING:
     from brushloop.creation import Creation
@@ -22,12 +22,10 @@ def second(
     as_json: Json = False,
 ) -> None:
     """Ask for a second opinion on every reflection of a creation, and show disagreements. Nothing is changed."""
-    from brushloop.agent.names import creation_of
-    from brushloop.store import Store
     from brushloop.supervision.judge import Judge
     from brushloop.supervision.second import SecondOpinion, reader
 
-    creation = creation_of(Store(), name, last)
+    creation = opened(name, last)
     asked = SecondOpinion(Judge() if judge else None, reader() if text else None)
     rows = _rows(creation, asked)
     lines = [f"{row['step']:3} {clean(said)}" for row in rows for said in row["disagreements"]]

@@ -6,7 +6,6 @@ import io
 import json
 import tempfile
 import zipfile
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -17,7 +16,6 @@ from brushloop.agent.page import page
 from brushloop.creation import Creation
 from brushloop.errors import InputError
 from brushloop.tutorial.exporters import EXPORTERS, Exporter, rendered
-from brushloop.tutorial.guide import redacted
 from brushloop.tutorial.making import book_of
 
 Form = Literal[
@@ -79,7 +77,7 @@ def exported(creation: Creation, form: Form, redact: bool = False) -> tuple[byte
         return _with_recipe(creation), exporter.media, f"{creation.id}.png"
     book = book_of(creation, creation.id)
     if redact:
-        book = replace(book, guide=redacted(book.guide), name="guide")
+        book = book.redacted("guide")
     files = rendered(book, exporter)
     data = next(iter(files.values())) if exporter.shape == "file" else _zipped(files)
     return data, _media(exporter), f"{book.name}{_suffix(exporter)}"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from brushloop.canvas import Frame
 from brushloop.record import plain, png_from
-from brushloop.tutorial.guide import Guide
+from brushloop.tutorial.guide import Guide, redacted
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -56,3 +56,7 @@ class Book:
     def files(self, folder: str) -> dict[str, bytes]:
         """Every picture of the guide under its name in `folder`."""
         return {f"{folder}/{self.file(frame)}": self.png(frame) for frame in self.guide.frames}
+
+    def redacted(self, name: str) -> Book:
+        """The same under another name, without the words of people and models, names, paths and metadata."""
+        return replace(self, guide=redacted(self.guide), name=name)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from brushloop.agent.console import clean, result
-from brushloop.agent.looking import Json, Last
+from brushloop.cli.console import clean, result
+from brushloop.cli.options import Json, Last, Names, opened
 from brushloop.errors import InputError, StoreError
 
 if TYPE_CHECKING:
@@ -50,14 +49,12 @@ def export(
     By the end of the name: .png .html .md .pdf .pptx .docx .epub .jsonld .ifixit.json .ipynb .gif .webp .mp4 .ora
     .zip (SCORM); and --format huggingface for a folder.
     """
-    from brushloop.agent.names import creation_of
-    from brushloop.store import Store
     from brushloop.tutorial.exporters import exporter_for, write
 
     target = file or Path(name)
     exporter = exporter_for(target, format)
     signer = _signer(c2pa, c2pa_key, exporter.media)
-    creation = creation_of(Store(), None if file is None else name, last)
+    creation = opened(None if file is None else name, last)
     flags: list[Flag] = []
     if exporter.name == "png" and not redact:
         if target.suffix.lower() != ".png":
@@ -78,7 +75,7 @@ def export(
 
 def gallery(
     folder: Annotated[Path, typer.Argument(help="A new or empty folder.", metavar="FOLDER")],
-    names: Annotated[list[str] | None, typer.Argument(help="Creations; by default all.", metavar="[NAMES]...")] = None,
+    names: Names = None,
     redact: Redact = False,
     as_json: Json = False,
 ) -> None:
@@ -102,7 +99,7 @@ def gallery(
             left[id] = str(error)
             print(f"left out {id}: {clean(str(error))}", file=sys.stderr)
             continue
-        books.append(_redacted(book, f"{len(books) + 1:03}") if redact else book)
+        books.append(book.redacted(f"{len(books) + 1:03}") if redact else book)
     write_files(site(books), folder)
     value = {"folder": str(folder), "creations": [book.name for book in books], "left_out": left}
     result(value, [str(folder / "index.html")], as_json)
@@ -130,7 +127,7 @@ def _book(creation: Creation, name: str, redact: bool, vlm: str | None, critic: 
     if redact and (vlm or critic):
         raise InputError("--redact leaves no words to check or rewrite: give it without --vlm and --critic")
     if redact:
-        return _redacted(book, name), []
+        return book.redacted(name), []
     if vlm:
         from brushloop.tutorial.writer import check_writes, rewritten, vlm_witness
         from brushloop.vlm import open_vlm
@@ -166,19 +163,13 @@ def _sign(creation: Creation, path: Path, media: str, redact: bool, by: Credenti
     from brushloop.tutorial.provenance import manifest, signed
 
     book = book_of(creation, path.stem)
-    guide = _redacted(book, path.stem).guide if redact else book.guide
+    guide = book.redacted(path.stem).guide if redact else book.guide
     claims = manifest(guide, given=creation.brief.task is Task.EDIT)
     try:
         write_atomically(str(path), signed(path.read_bytes(), media, claims, by))
     except InputError:
         path.unlink()  # a file without them would pass for one that has them
         raise
-
-
-def _redacted(book: Book, name: str) -> Book:
-    from brushloop.tutorial.guide import redacted
-
-    return replace(book, guide=redacted(book.guide), name=name)
 
 
 def _stem(path: Path, suffix: str) -> str:

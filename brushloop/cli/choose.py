@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from brushloop.agent.console import clean, progress, result
-from brushloop.agent.looking import Json
+from brushloop.cli.console import clean, progress, result
+from brushloop.cli.options import Json, Out
 from brushloop.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def choose(
     name: Annotated[str, typer.Argument(help="The creation that was painted in variants.", metavar="NAME")],
     number: Annotated[int | None, typer.Argument(help="The variant; by default the best score.")] = None,
     why: Annotated[str, typer.Option(help="Your reason, for the record.")] = "",
-    out: Annotated[Path | None, typer.Option("--out", help="Also write its picture to this PNG.")] = None,
+    out: Out = None,
     as_json: Json = False,
 ) -> None:
     """Choose among the variants of a creation; all of them are kept."""

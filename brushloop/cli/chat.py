@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from brushloop.agent.console import clean, failure, progress, result
-from brushloop.agent.looking import Json, Last
-from brushloop.agent.making import VLM, Effort, Painter, Review, studio_for
+from brushloop.cli.console import clean, failure, progress, result
+from brushloop.cli.options import AnyPainter, AnyVLM, Effort, Json, Last, Review, opened, studio_for
 from brushloop.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,8 +26,8 @@ def chat(
         list[str] | None, typer.Option("--say", help="A turn. May be repeated; without any, turns are read from stdin.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the first turn.")] = 0,
-    painter: Painter = None,
-    vlm: VLM = None,
+    painter: AnyPainter = None,
+    vlm: AnyVLM = None,
     review: Review = None,
     effort: Effort = None,
     last: Last = False,
@@ -39,9 +38,7 @@ def chat(
     The first turn describes a picture, later ones say what to change: `add a cat`, `make the cat blue`, `the second
     one, but with the tree from the first`, `undo`, `back to the first`.
     """
-    from brushloop.agent.names import creation_of
-
-    old = creation_of(studio_for().store, name, last) if name or last else None
+    old = opened(name, last) if name or last else None
     studio = studio_for(painter, vlm, old, review, effort)
     rows: list[dict[str, Any]] = []
     made = old

@@ -1,4 +1,4 @@
-"""The commands `brushloop process`, `brushloop recraft` and `brushloop adapters ...`: how things are made."""
+"""The commands `process` and `recraft`: how something is made, frame by frame."""
 
 from __future__ import annotations
 
@@ -7,29 +7,26 @@ import secrets
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from brushloop.agent.console import clean, progress, result
-from brushloop.agent.looking import Json
-from brushloop.errors import InputError, WeightsError
+from brushloop.cli.console import clean, progress, result
+from brushloop.cli.made import folder_at
+from brushloop.cli.options import Json, Painter, Picture, Seed
+from brushloop.errors import InputError
 
 if TYPE_CHECKING:
     from brushloop.agent.events import OnEvent
+    from brushloop.canvas import Task
     from brushloop.painter.base import OnDenoise
-    from brushloop.painter.domains import Domain
     from brushloop.painter.process import Process
-
-adapters = typer.Typer(help="Adapters of the painter: list, import and export them.", no_args_is_help=True)
 
 DomainName = Annotated[str, typer.Option("--domain", help="How it is made: brushloop adapters list shows all.")]
 Frames = Annotated[int | None, typer.Option("--frames", help="Frames in all; by default the domain's, 4 or 9.")]
-Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="The same seed gives the same frames.")]
 Cell = Annotated[int | None, typer.Option(help="Pixels along a side of a frame while it is painted.")]
 Steps = Annotated[int, typer.Option(min=1, max=200, help="Denoising steps of each grid.")]
 Guidance = Annotated[float | None, typer.Option(help="Scale of the text's guidance; by default the base's own.")]
-Painter = Annotated[str, typer.Option(help="Painter: embedded, or flux:<folder>.")]
 Given = Annotated[Path | None, typer.Option("--adapter", help="Adapter of the domains; by default the installed one.")]
 Reader = Annotated[
     Path | None,
@@ -64,26 +61,26 @@ def process(
     """Paint the making of something, frame by frame."""
     from brushloop.agent import crafts
     from brushloop.agent.studio import Studio
-    from brushloop.canvas import Brief, Task
+    from brushloop.canvas import Task
     from brushloop.painter.domains import domain as find
     from brushloop.painter.workshop import Workshop
 
     _check_guide(guide)
-    brief, kind = _brief(Brief, prompt, Task.PROCESS, seed), find(domain)
+    words, kind = _prompt(prompt, Task.PROCESS, seed), find(domain)
     folder = _folder(out)
     shop = Workshop(painter, adapter, recraft_adapter, tuple(style or ()))
     maker = shop.open(kind, reads=(frames or 0) > kind.frames)
     began = time.monotonic()
     with progress() as tell:
         made = maker.paint(
-            brief, kind, frames, seed, cell=cell, steps=steps, guidance=guidance, on_denoise=_heard(tell, "process")
+            words, kind, frames, seed, cell=cell, steps=steps, guidance=guidance, on_denoise=_heard(tell, "process")
         )
     id = crafts.keep(Studio(painter), made, time.monotonic() - began).id
     _write(made, id, folder, None, guide, as_json)
 
 
 def recraft(
-    picture: Annotated[Path, typer.Argument(help="A PNG, JPEG or WebP.", metavar="PICTURE")],
+    picture: Picture,
     domain: DomainName = "illustration",
     prompt: Annotated[str, typer.Option(help="What the picture shows.")] = "",
     frames: Frames = None,
@@ -102,7 +99,7 @@ def recraft(
     """Paint the steps that lead to a picture; the last frame is the picture itself, byte for byte."""
     from brushloop.agent import crafts
     from brushloop.agent.studio import Studio
-    from brushloop.canvas import Brief, Task
+    from brushloop.canvas import Task
     from brushloop.painter.domains import domain as find
     from brushloop.painter.recraft import recraft as paint
     from brushloop.painter.workshop import Workshop
@@ -110,7 +107,7 @@ def recraft(
 
     _check_guide(guide)
     kind, given = find(domain), open_picture(picture)
-    words = _brief(Brief, prompt, Task.RECRAFT, seed) if prompt else ""
+    words = _prompt(prompt, Task.RECRAFT, seed) if prompt else ""
     folder = _folder(out)
     maker = Workshop(painter, adapter, recraft_adapter, tuple(style or ())).open(kind, reads=True)
     began = time.monotonic()
@@ -123,82 +120,17 @@ def recraft(
     _write(made, id, folder, picture, guide, as_json)
 
 
-@adapters.command("list")
-def list_(as_json: Json = False) -> None:
-    """List the 21 domains, and which of them the installed adapter knows."""
-    from brushloop.painter.adapters.files import trained
-    from brushloop.painter.domains import domains
-
-    known = trained()
-    rows = []
-    for each in domains():
-        there = each.name in known
-        rows.append({**each.model_dump(mode="json"), "trained": there, "needs": None if there else _needs(each)})
-    lines = [f"{row['index']:>2} {row['name']:<23} {row['layout']} {row['needs'] or 'installed'}" for row in rows]
-    result({"domains": rows}, lines, as_json)
-
-
-@adapters.command("import")
-def import_(
-    file: Annotated[Path, typer.Argument(help="A LoRA in the layout of kohya, diffusers or peft.", metavar="FILE")],
-    out: Annotated[Path, typer.Argument(help="Where to write it.", metavar="OUT.safetensors")],
-    domains: Annotated[
-        str, typer.Option(help="Its domains in order, with commas; by default the order of the public weights.")
-    ] = "",
-    as_json: Json = False,
-) -> None:
-    """Read an adapter, such as the public MakeAnything weights, and write it in our layout."""
-    from brushloop.painter.adapters import files
-
-    made = files.read(file, [name.strip() for name in domains.split(",") if name.strip()])
-    path = files.write(made, out)
-    value = {"file": str(path), "domains": list(made.domains), "rank": made.rank, "layers": len(made.up)}
-    result(value, [str(path), f"{len(made.domains)} domains, rank {made.rank}, {len(made.up)} layers"], as_json)
-
-
-@adapters.command("export")
-def export(
-    file: Annotated[Path, typer.Argument(help="Where to write it.", metavar="OUT.safetensors")],
-    domain: Annotated[str, typer.Option(help="A domain, or a mixture such as icon=0.7,sketch=0.3.")],
-    adapter: Given = None,
-    as_json: Json = False,
-) -> None:
-    """Write one domain, or a mixture, as an ordinary LoRA file that diffusers and ComfyUI load."""
-    from brushloop.painter.adapters import files
-
-    made = _adapter("process", adapter)
-    if made is None:
-        raise WeightsError("no trained adapter is installed: train one, or name one with --adapter")
-    omega: Any = domain
-    if "=" in domain:
-        try:
-            omega = {name.strip(): float(share) for name, share in (part.split("=") for part in domain.split(","))}
-        except ValueError:
-            raise InputError(f"cannot read the mixture {domain!r}: write it as icon=0.7,sketch=0.3") from None
-    path = files.export(made, omega, file)
-    result({"file": str(path), "domain": domain, "rank": made.rank}, [str(path)], as_json)
-
-
-def _needs(domain: Domain) -> str:
-    return "not trained yet: python -m brushloop.train process" if domain.drawn else f"needs {domain.needs}"
-
-
-def _brief(noun: Any, prompt: str, task: Any, seed: int) -> str:
+def _prompt(prompt: str, task: Task, seed: int) -> str:
     """The prompt, checked as every brief's is."""
     from pydantic import ValidationError
 
+    from brushloop.canvas import Brief
     from brushloop.errors import PromptError
 
     try:
-        return str(noun(prompt=prompt, task=task, seed=seed).prompt)
+        return Brief(prompt=prompt, task=task, seed=seed).prompt
     except ValidationError as error:
         raise PromptError(f"{error.errors()[0]['msg']}: say in words what is made") from error
-
-
-def _adapter(kind: str, path: Path | None) -> Any:
-    from brushloop.painter.adapters import files
-
-    return files.read(path) if path else files.installed(kind)
 
 
 def _heard(tell: OnEvent, node: str) -> OnDenoise:
@@ -207,7 +139,6 @@ def _heard(tell: OnEvent, node: str) -> OnDenoise:
 
 def _folder(out: Path | None) -> Path:
     """Where the frames go; made, so that a place that cannot be written is told before anything is painted."""
-    from brushloop.errors import UnwritableError
     from brushloop.store import default_home
 
     if out is None:
@@ -215,11 +146,7 @@ def _folder(out: Path | None) -> Path:
         if "://" in home:
             raise InputError(f"frames are files, and {home} is no folder: name one with --out")
         out = Path(home) / "processes" / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UnwritableError(f"cannot make {out} ({error.strerror}): name another with --out") from error
-    return out
+    return folder_at(out)
 
 
 def _check_guide(path: Path | None) -> None:

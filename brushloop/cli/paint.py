@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from brushloop.agent.console import progress, result
-from brushloop.agent.looking import Json, Last, Name
+from brushloop.cli.console import progress
+from brushloop.cli.made import made_known
+from brushloop.cli.options import (
+    VLM,
+    AnyPainter,
+    AnyVLM,
+    Effort,
+    Json,
+    Last,
+    Name,
+    Out,
+    Painter,
+    Picture,
+    Review,
+    Seed,
+    Size,
+    studio_for,
+)
 from brushloop.errors import InputError
 
-if TYPE_CHECKING:
-    from brushloop.agent.studio import Studio
-    from brushloop.creation import Creation
-
-Out = Annotated[Path | None, typer.Option("--out", help="Also write the picture to this PNG, with its recipe.")]
-Painter = Annotated[str | None, typer.Option(help="Painter: embedded, or flux:<folder>.")]
-VLM = Annotated[
-    str | None,
-    typer.Option("--vlm", help="Vision-language model: embedded, hf:<folder or id@commit>, or openai:<url>#<model>."),
-]
 Pause = Annotated[
     list[str] | None, typer.Option("--pause", help="Wait for a person, for example before:refine. May be repeated.")
 ]
@@ -34,10 +40,10 @@ Edit = Annotated[
 Mask = Annotated[
     Path | None, typer.Option("--mask", help="For a correction: only where this picture is white or clear may change.")
 ]
-Review = Annotated[
-    Path | None, typer.Option("--review", help="Rules of content review, a .toml; by default BRUSHLOOP_REVIEW.")
+NextSeed = Annotated[
+    int | None,
+    typer.Option("--seed", min=0, max=2**63 - 1, help="Another seed; the next one if nothing else changes."),
 ]
-Effort = Annotated[str | None, typer.Option(help="How much work: low, normal or high.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only tell what it is likely to cost.")]
 Limits = Annotated[str | None, typer.Option("--budget", help="Limits, for example rounds=4,seconds=60.")]
 Rounds = Annotated[int | None, typer.Option(help="Limit: pictures painted.")]
@@ -48,15 +54,15 @@ Pixels = Annotated[int | None, typer.Option(help="Limit: pixels painted.")]
 
 def paint(
     prompt: Annotated[str, typer.Argument(help="What is wanted, in words.", metavar="PROMPT")],
-    seed: Annotated[int, typer.Option(help="The same prompt and seed give the same steps.")] = 0,
-    size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT in pixels; by default the painter's own.")] = None,
+    seed: Seed = 0,
+    size: Size = None,
     budget: Limits = None,
     rounds: Rounds = None,
     seconds: Seconds = None,
     tokens: Tokens = None,
     pixels: Pixels = None,
-    painter: Painter = None,
-    vlm: VLM = None,
+    painter: Painter = "embedded",
+    vlm: VLM = "embedded",
     review: Review = None,
     effort: Effort = None,
     id: Annotated[str | None, typer.Option(help="Name of the creation; by default date and time.")] = None,
@@ -72,9 +78,9 @@ def paint(
     as_json: Json = False,
 ) -> None:
     """Plan and paint a picture, round by round."""
-    from brushloop.agent.choosing import chooser, explored, foreseen
     from brushloop.agent.expect import Left
     from brushloop.agent.names import budget_from, png_to, size_from
+    from brushloop.cli.choose import chooser, explored, foreseen
 
     png_to(out)
     by_score = chooser(choose, variants, id, pause)
@@ -93,19 +99,19 @@ def paint(
 
 
 def edit(
-    picture: Annotated[Path, typer.Argument(help="A PNG, JPEG or WebP.", metavar="PICTURE")],
+    picture: Picture,
     instruction: Annotated[str, typer.Argument(help="What is to be seen afterwards.", metavar="INSTRUCTION")],
     mask: Annotated[
         Path | None, typer.Option(help="A picture of the same size: only where it is white or clear may change.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="The same picture, instruction and seed give the same steps.")] = 0,
+    seed: Seed = 0,
     budget: Limits = None,
     rounds: Rounds = None,
     seconds: Seconds = None,
     tokens: Tokens = None,
     pixels: Pixels = None,
-    painter: Painter = None,
-    vlm: VLM = None,
+    painter: Painter = "embedded",
+    vlm: VLM = "embedded",
     review: Review = None,
     effort: Effort = None,
     id: Annotated[str | None, typer.Option(help="Name of the creation; by default date and time.")] = None,
@@ -149,8 +155,8 @@ def edit(
 
 def resume(
     name: Name = None,
-    painter: Painter = None,
-    vlm: VLM = None,
+    painter: AnyPainter = None,
+    vlm: AnyVLM = None,
     review: Review = None,
     effort: Effort = None,
     edit: Edit = None,
@@ -183,14 +189,14 @@ def fork(
     name: Name = None,
     at: Annotated[str | None, typer.Option(help="The step to begin at: its number in steps, or its hash.")] = None,
     prompt: Annotated[str | None, typer.Option(help="Another prompt.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Another seed; the next one if nothing else changes.")] = None,
+    seed: NextSeed = None,
     budget: Limits = None,
     rounds: Rounds = None,
     seconds: Seconds = None,
     tokens: Tokens = None,
     pixels: Pixels = None,
-    painter: Painter = None,
-    vlm: VLM = None,
+    painter: AnyPainter = None,
+    vlm: AnyVLM = None,
     review: Review = None,
     effort: Effort = None,
     edit: Edit = None,
@@ -214,30 +220,3 @@ def fork(
     with progress(Left(studio.store).after) as tell:
         made = studio.fork(digest, prompt, seed, word, limits, mask=area, id=id, on_event=tell, pause=pause or ())
     made_known(made, out, as_json)
-
-
-def studio_for(
-    painter: str | None = None,
-    vlm: str | None = None,
-    old: Creation | None = None,
-    review: Path | None = None,
-    effort: str | None = None,
-) -> Studio:
-    """A studio with the makers named, else those that an old creation was begun with."""
-    from brushloop.agent.names import effort_of, makers_of
-    from brushloop.agent.rules import Rules
-    from brushloop.agent.studio import Studio
-
-    usual = makers_of(old) if old else ("embedded", "embedded")
-    effort = effort or (effort_of(old) if old else None)
-    return Studio(painter or usual[0], vlm or usual[1], policy=Rules.read(review) if review else None, effort=effort)
-
-
-def made_known(creation: Creation, out: Path | None, as_json: bool) -> None:
-    """Export if asked to, and print what was made."""
-    value: dict[str, Any] = creation.summary()
-    if out and creation.frame:
-        value["file"] = str(creation.export(out))
-    why = creation.stop_reason or f"waits, go on with: brushloop resume {creation.id}"
-    lines = [str(value.get("file") or value["image"] or "no picture yet"), f"{creation.id}  {why}"]
-    result(value, lines, as_json)

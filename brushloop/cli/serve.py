@@ -1,4 +1,4 @@
-"""The commands that serve: `brushloop serve` and `brushloop mcp`."""
+"""The commands that serve: creations over HTTP and MCP, and the vision-language model over vLLM."""
 
 from __future__ import annotations
 
@@ -8,17 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from brushloop.agent.console import result
-from brushloop.agent.looking import Json
-from brushloop.errors import BackendError, BrushloopError
+from brushloop.cli.console import result
+from brushloop.cli.options import VLM, Json, Painter
+from brushloop.errors import BackendError, BrushloopError, ServerError
 
 if TYPE_CHECKING:
     from brushloop.serve.guard import Rules
 
 Host = Annotated[str, typer.Option(help="Address to listen on; any but this machine's own needs an API key.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes any that is free.")]
-Painter = Annotated[str, typer.Option(help="Painter: embedded, or flux:<folder>.")]
-VLM = Annotated[str, typer.Option("--vlm", help="Vision-language model: embedded, or one by name as for paint.")]
 Hosts = Annotated[
     list[str] | None, typer.Option("--allow-host", help="Another name this server is called by. May be repeated.")
 ]
@@ -78,6 +76,34 @@ def mcp(
             server.run("stdio")
     finally:
         jobs.close()
+
+
+def serve_vlm(
+    folder: Annotated[
+        str | None, typer.Argument(help="A transformers folder; by default the model that ships.", metavar="[FOLDER]")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to serve on.")] = "127.0.0.1",
+    port: Port = 8000,
+    python: Annotated[
+        str | None, typer.Option(help="A Python that has vLLM; by default this one, or .venv-vllm/bin/python.")
+    ] = None,
+    vllm: Annotated[
+        str, typer.Option(help='Further options of vLLM, for example "--gpu-memory-utilization 0.3".')
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Start a vLLM server and tell the name to give as --vlm; Ctrl-C ends it."""
+    from brushloop.vlm_server import last_words, serving
+
+    print("starting vLLM, which takes a minute", file=sys.stderr, flush=True)
+    try:
+        with serving(folder, host, port, python, vllm) as served:
+            value = {"vlm": served.name, "pid": served.process.pid, "log": str(served.log)}
+            result(value, [served.name], as_json)
+            code = served.process.wait()
+            raise ServerError(f"vLLM ended with exit code {code}: {last_words(served.log)} (all of it: {served.log})")
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr, flush=True)
 
 
 def _rules(host: str, hosts: list[str] | None, origins: list[str] | None, upload: int, rate: str | None) -> Rules:

@@ -7,22 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from brushloop.agent.console import clean, result
-from brushloop.errors import CorruptObjectError, InputError, StoreError, UnknownCreationError
+from brushloop.cli.console import clean, result
+from brushloop.cli.made import folder_at
+from brushloop.cli.options import Json, Last, Name, opened
+from brushloop.errors import CorruptObjectError, StoreError, UnknownCreationError
 
 if TYPE_CHECKING:
     from brushloop.creation import Creation
     from brushloop.heads import Head
     from brushloop.store import Store
-
-Name = Annotated[
-    str | None,
-    typer.Argument(
-        help="A creation's id, a step's hash, the beginning of either, or an exported picture.png.", metavar="[NAME]"
-    ),
-]
-Last = Annotated[bool, typer.Option("--last", help="The newest creation; the same as giving no name.")]
-Json = Annotated[bool, typer.Option("--json", help="JSON on stdout and nothing else.")]
 
 
 def show(
@@ -47,7 +40,8 @@ def show(
         result(value, [prompt, f"seed {recipe.seed}, step {recipe.head}", f"({clean(str(error))})"], as_json)
         return
     value = {**creation.summary(), "brief": creation.brief.model_dump(mode="json"), "in_store": True}
-    value |= {part: noun.model_dump(mode="json") if noun else None for part, noun in _nouns(creation).items()}
+    nouns = {"plan": creation.plan, "critique": creation.critique}
+    value |= {part: noun.model_dump(mode="json") if noun else None for part, noun in nouns.items()}
     lines = list(_shown(creation))
     if html:
         from brushloop.agent.page import write_page
@@ -59,7 +53,7 @@ def show(
 
 def steps(name: Name = None, last: Last = False, as_json: Json = False) -> None:
     """List the steps of a creation, the oldest first."""
-    creation = _open(name, last)
+    creation = opened(name, last)
     rows, lines = [], []
     for number, (digest, step) in enumerate(zip(creation.hashes, creation.steps, strict=True)):
         measured = creation.store.measurements(digest)
@@ -80,10 +74,10 @@ def replay(
     from brushloop.files import write_atomically
     from brushloop.record import png_from
 
-    creation = _open(name, last)
+    creation = opened(name, last)
     frames, lines = [], []
     if out:
-        _make(out)
+        folder_at(out)
     for number, (digest, step) in enumerate(creation.store.chain(creation.head)):
         path = None
         if step.outputs:
@@ -106,7 +100,7 @@ def verify(name: Name = None, last: Last = False, as_json: Json = False) -> None
 
     store = _store()
     try:
-        id = _open(name, last).id
+        id = opened(name, last).id
     except CorruptObjectError:  # a damaged head is what verify is there to tell
         if name is None or is_picture(name):
             raise
@@ -118,18 +112,6 @@ def verify(name: Name = None, last: Last = False, as_json: Json = False) -> None
     result({"id": id, "ok": not problems, "problems": found}, lines, as_json)
     if problems:
         raise typer.Exit(StoreError.exit_code)
-
-
-def export(
-    name: Annotated[str, typer.Argument(help="As for show; may be left out for the newest.", metavar="[NAME]")],
-    file: Annotated[Path | None, typer.Argument(help="Where to write the PNG.", metavar="FILE.png")] = None,
-    last: Last = False,
-    as_json: Json = False,
-) -> None:
-    """Write the picture as a PNG that carries its recipe."""
-    creation = _open(None if file is None else name, last)
-    path = creation.export(file or name)
-    result({"id": creation.id, "head": creation.head, "file": str(path)}, [str(path)], as_json)
 
 
 def list_(as_json: Json = False) -> None:
@@ -166,16 +148,6 @@ def _store() -> Store:
     from brushloop.store import Store
 
     return Store()
-
-
-def _open(name: str | None, last: bool) -> Creation:
-    from brushloop.agent.names import creation_of
-
-    return creation_of(_store(), name, last)
-
-
-def _nouns(creation: Creation) -> dict[str, Any]:
-    return {"plan": creation.plan, "critique": creation.critique}
 
 
 def _shown(creation: Creation) -> list[str]:
@@ -216,10 +188,3 @@ def _row(store: Store, head: Head) -> dict[str, Any]:
     if (variant := end.settings.get("variant")) is not None:  # the one that was chosen among several
         row |= {"variant": variant}
     return row | ({"prompt": brief.prompt, "seed": brief.seed} if brief else {})
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot make the folder {folder}: {error.strerror}; name another") from error

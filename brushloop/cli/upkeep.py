@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing, suppress
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from brushloop.agent.console import clean, result
-from brushloop.agent.looking import Json, Last, Name
+from brushloop.cli.console import clean, result
+from brushloop.cli.options import Json, Last, Name
 from brushloop.errors import StoreError
-
-if TYPE_CHECKING:
-    from brushloop.store import Store
 
 
 def gc(
@@ -22,6 +17,7 @@ def gc(
     as_json: Json = False,
 ) -> None:
     """Take away what no creation leads to, now or at any time before."""
+    from brushloop.agent.checkpoints import forget
     from brushloop.store import Store
     from brushloop.upkeep import collect
 
@@ -57,25 +53,3 @@ def repair(name: Name = None, last: Last = False, as_json: Json = False) -> None
     result(value, [clean(line) for line in lines], as_json)
     if not ok:
         raise typer.Exit(StoreError.exit_code)
-
-
-def forget(store: Store) -> int:
-    """Drop LangGraph's memory of creations that are finished or gone; return how many there were."""
-    from brushloop.agent import postgres
-    from brushloop.agent.checkpoints import checkpoint_path, errors_told, open_saver
-
-    if url := postgres.url_of_environment():  # other stores may share it: theirs are left alone
-        return postgres.forget(url, [head.id for head in store.heads() if store.get_step(head.head).kind == "finish"])
-    path = checkpoint_path(store.url)
-    if not path.is_file():
-        return 0
-    going = {head.id for head in store.heads() if store.get_step(head.head).kind != "finish"}
-    saver = open_saver(path)
-    with errors_told(path), closing(saver.conn):
-        known = {row[0] for row in saver.conn.execute("select distinct thread_id from checkpoints")}
-        known |= {row[0] for row in saver.conn.execute("select distinct thread_id from writes")}
-        for thread in known - going:
-            saver.delete_thread(thread)
-        with suppress(sqlite3.OperationalError):  # somebody is painting: the pages are used again anyway
-            saver.conn.execute("vacuum")
-    return len(known - going)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from brushloop.agent.console import clean, result
-from brushloop.agent.looking import Json
+from brushloop.cli.console import clean, result
+from brushloop.cli.options import VLM, Json, Painter
 from brushloop.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,10 +31,8 @@ def batch(
         Path | None, typer.Option(help="File of results, a line each; by default PROMPTS.results.jsonl.")
     ] = None,
     on: Annotated[str, typer.Option(help="Where: here, ray, or ray:<address of a cluster>.")] = "here",
-    painter: Annotated[str, typer.Option(help="Painter: embedded, or flux:<folder>.")] = "embedded",
-    vlm: Annotated[
-        str, typer.Option("--vlm", help="Vision-language model: embedded, or one by name as for paint.")
-    ] = "embedded",
+    painter: Painter = "embedded",
+    vlm: VLM = "embedded",
     at_once: Annotated[
         int | None, typer.Option(min=1, max=256, help="Lines in work at once, in each replica; 1, or 4 with a server.")
     ] = None,
