@@ -53,7 +53,11 @@ def site(pages: Pages) -> Iterator[tuple[str, list[str]]]:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, request: object, client_address: object) -> None:
+            pass  # a frame that was taken away does not wait for its picture
+
+    server = Server(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
@@ -65,7 +69,14 @@ def site(pages: Pages) -> Iterator[tuple[str, list[str]]]:
 
 
 def look(url: str, pages: dict[str, tuple[str, bytes]], shown: Sequence[str], folder: Path) -> list[str]:
-    """Show these paths of a site, each in a frame, and return those where a script ran."""
+    """Show these paths of a site, each in a frame and a hundred at a time, and return those where a script ran."""
+    ran: list[str] = []
+    for start in range(0, len(shown), 100):
+        ran += _look(url, pages, shown[start : start + 100], folder)
+    return ran
+
+
+def _look(url: str, pages: dict[str, tuple[str, bytes]], shown: Sequence[str], folder: Path) -> list[str]:
     assert CHROMIUM is not None
     frames = "".join(f"<iframe id='{html.escape(path)}' src='{html.escape(path)}'></iframe>" for path in shown)
     pages["/index"] = "text/html; charset=utf-8", (INDEX % frames).encode()

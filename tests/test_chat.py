@@ -19,10 +19,10 @@ from PIL import Image
 import brushloop.agent.studio as studio_module
 from brushloop import Creation, Plan, StopReason, Studio
 from brushloop.agent.chat import pictures, told
-from brushloop.cli.main import main
 from brushloop.agent.page import page
 from brushloop.agent.turns import Told, Turn, Wish, find, place, read, tokens, transcript, without
 from brushloop.canvas import Element, PlanStep, StepKind, Task
+from brushloop.cli.main import main
 from brushloop.errors import InputError, OutsideWorldError
 from brushloop.painter.base import PaintRequest
 from brushloop.vlm import Question, Reply
@@ -121,7 +121,10 @@ def test_new_things_go_where_nothing_is() -> None:
     ((left, top, right, bottom),) = place([(10, 10, 40, 40)], taken)
     assert left >= 50 and right - left == bottom - top == 30
     assert place([(60, 10, 90, 40)], taken) == ((60, 10, 90, 40),), "where it was wished, if that is free"
-    assert place([(0, 0, 100, 100)], taken) == ((0, 0, 100, 100),), "and where all is taken, somewhere"
+    ((left, top, right, bottom),) = place([(0, 0, 100, 100)], taken)
+    assert left == 50 and right - left == bottom - top == 50, "smaller, if it would cover another"
+    assert place([(0, 0, 100, 100)], [(0, 0, 100, 100)]) == ((0, 0, 100, 100),), "and where all is taken, somewhere"
+    assert place([(0, 0, 100, 100)], taken, scales=(1.0,)) == ((0, 0, 100, 100),), "or where its size was asked for"
 
 
 # Talking

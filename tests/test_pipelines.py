@@ -9,10 +9,11 @@ import pytest
 import tiny_family
 import tiny_flux
 import torch
-from PIL import Image
+from PIL import Image, ImageChops
 
 from brushloop.canvas import EditType
 from brushloop.errors import BackendError, InputError, SizeError, WeightsError
+from brushloop.painter.adapters import files
 from brushloop.painter.adapters.adapter import linears
 from brushloop.painter.base import Able, PaintRequest, Picture, open_painter
 from brushloop.painter.editor.model import Config, Editor
@@ -137,6 +138,37 @@ def test_types_and_storage_are_as_asked(folders: dict[str, Path], name: str) -> 
     assert native.tobytes() == plain.tobytes()
 
 
+def test_domains_and_styles_are_laid_over_a_base(folders: dict[str, Path], tmp_path: Path) -> None:
+    made = tiny_flux.adapter(("icon", "sketch"))
+    whole = files.write(made, tmp_path / "made.safetensors")
+    icon = files.export(made, "icon", tmp_path / "icon.safetensors")
+    bare, seen = painter(folders["flux"]), set()
+    for query in ("", f"?lora={whole}@icon", f"?lora={whole}@sketch", f"?lora={icon}:0.5", f"?lora={icon},{icon}:-1"):
+        one = painter(folders["flux"], query)
+        seen.add((one.paint(request()).tobytes(), one.ref.weights))
+        assert (one.ref.weights == bare.ref.weights) == (query == "")
+        assert one.notes(request()) == ({"painter_options": query[1:]} if query else {})
+    assert len({picture for picture, _ in seen}) == 4, "what is added and taken away again leaves the base"
+    assert painter(folders["flux"], f"?lora={icon}&dtype=bf16&quant=fp8").paint(request()).size == SIZE
+    theirs, ours = painter(folders["flux"]), painter(folders["flux"], f"?lora={icon}")
+    theirs._pipeline.load_lora_weights(tmp_path, weight_name=icon.name)
+    difference = ImageChops.difference(theirs.paint(request()), ours.paint(request()))
+    assert max(high for _, high in difference.getextrema()) <= 1, "as diffusers lays it"
+
+
+def test_an_adapter_that_does_not_fit_is_told(folders: dict[str, Path], tmp_path: Path) -> None:
+    made = files.write(tiny_flux.adapter(("icon", "sketch")), tmp_path / "made.safetensors")
+    for query, kind, said in (
+        (f"?lora={made}", InputError, r"has 2 domains: name one of icon, sketch \(lora=.*made.safetensors@NAME\)"),
+        (f"?lora={made}@icons", InputError, "has no domain 'icons': use icon"),
+        (f"?lora={made}.no@icon", WeightsError, "there is no adapter at"),
+    ):
+        with pytest.raises(kind, match=said):
+            painter(folders["flux"], query)
+    with pytest.raises(WeightsError, match="is for another base"):
+        painter(folders["flux3"], f"?lora={made}@icon").paint(request())
+
+
 @pytest.mark.parametrize("name", ["flux", "flux3"])
 def test_blocks_are_compiled_when_asked(folders: dict[str, Path], name: str) -> None:
     compiled = painter(folders[name], "?compile=eager")
@@ -156,9 +188,11 @@ def test_the_parts_of_flux_3_come_to_work_and_leave(folders: dict[str, Path], of
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an accelerator")
 @pytest.mark.parametrize("name", ["flux", "klein", "flux3"])
-@pytest.mark.parametrize("offload", ["model", "sequential", "group"])
-def test_offloading(folders: dict[str, Path], name: str, offload: str) -> None:
-    assert painter(folders[name], f"?offload={offload}").paint(request(canvas=CANVAS)).size == SIZE
+@pytest.mark.parametrize("option", ["offload=model", "offload=sequential", "offload=group", "quant=4bit"])
+def test_options_of_an_accelerator(folders: dict[str, Path], name: str, option: str) -> None:
+    if option == "quant=4bit":
+        pytest.importorskip("bitsandbytes")
+    assert painter(folders[name], f"?{option}").paint(request(canvas=CANVAS)).size == SIZE
 
 
 def test_what_this_machine_has_not_is_told(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,11 +201,18 @@ def test_what_this_machine_has_not_is_told(folders: dict[str, Path], monkeypatch
     for query, said in (
         ("?offload=model", "offload=model needs an accelerator"),
         ("?quant=4bit", "quant=4bit needs bitsandbytes"),
-        ("?attention=magic", "attention=magic cannot be used here"),
+        ("?quant=4bit&lora=x.safetensors", "quant=4bit needs bitsandbytes"),
     ):
         with pytest.raises(BackendError, match=said) as error:
-            painter(folders["flux"], query).paint(request())
+            painter(folders["flux"], query)
         assert "\n" not in str(error.value)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    with pytest.raises(BackendError, match="quant=4bit needs an accelerator"):
+        painter(folders["flux"], "?quant=4bit")
+    monkeypatch.undo()
+    with pytest.raises(BackendError, match="attention=magic cannot be used here") as error:
+        painter(folders["flux"], "?attention=magic").paint(request())
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("revision", ["", "@" + "0" * 40])

@@ -296,7 +296,9 @@ def test_a_style_changes_the_domain(base: str, painter: ProcessPainter) -> None:
     style = Part(tiny_flux.adapter(("style",), seed=11), strength=0.7)
     styled = ProcessPainter(base, painter.process, painter.recraft, [style])
     plain = painter.paint("a cat", domain("emoji"), steps=1)
-    assert bytes_of(styled.paint("a cat", domain("emoji"), steps=1).frames) != bytes_of(plain.frames)
+    made = styled.paint("a cat", domain("emoji"), steps=1)
+    assert bytes_of(made.frames) != bytes_of(plain.frames)
+    assert made.model.id == plain.model.id and made.model.weights != plain.model.weights, "the record tells them apart"
 
 
 # ReCraft --------------------------------------------------------------------------------------------------------

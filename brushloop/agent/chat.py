@@ -287,7 +287,8 @@ def _change(studio: Studio, wish: Wish, base: Picture, shown: list[Picture]) -> 
 
 def _added(studio: Studio, wish: Wish, plan: Plan) -> Change:
     new, spent = _things(studio, wish.to)
-    boxes = turns.place(new.boxes, [box for element in plan.elements for box in element.boxes])
+    taken = [box for element in plan.elements for box in element.boxes]
+    boxes = turns.place(new.boxes, taken, scales=(1.0,) if new.size else turns.SMALLER)
     new, text = new.model_copy(update={"boxes": boxes}), f"add {wish.to}"
     edit = Correction(edit=EditType.ADD, instruction=text, regions=boxes)
     return Change(turns.joined(plan, new, text), text, boxes, edit, len(plan.elements), tokens=spent)

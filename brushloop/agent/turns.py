@@ -229,17 +229,36 @@ def joined(plan: Plan, element: Element, instruction: str) -> Plan:
     return plan.model_copy(update={"elements": (*plan.elements, element), "steps": (*plan.steps, step)})
 
 
-def place(boxes: Sequence[Box], taken: Sequence[Box]) -> tuple[Box, ...]:
-    """Boxes of the same sizes where nothing else is, each as near to where it was wished as possible.
+SMALLER = (1.0, 0.7, 0.5)
+"""What a thing may shrink to where it would cover another: about a size of the world less, and two."""
 
-    They are shifted by eighths of the canvas. Where all is taken, what overlaps least is chosen.
+
+def place(boxes: Sequence[Box], taken: Sequence[Box], scales: Sequence[float] = SMALLER) -> tuple[Box, ...]:
+    """Boxes where nothing else is, each as large as fits and as near to where it was wished as possible.
+
+    They are shifted by eighths of the canvas. Where even the smallest would cover something, the box that covers
+    least is chosen, in the size it was wished.
     """
     found: list[Box] = []
     for box in boxes:
-        here = [shifted(box, across, down) for across in range(-7, 8) for down in range(-7, 8)]
-        inside = [other for other in here if other is not None]
-        found.append(min(inside, key=lambda other: (_shared(other, [*taken, *found]), math.dist(other, box), other)))
+        others = [*taken, *found]
+        for scale in scales:
+            size = _scaled(box, scale)
+            here = [shifted(size, across, down) for across in range(-7, 8) for down in range(-7, 8)]
+            if free := [other for other in here if other is not None and not _shared(other, others)]:
+                found.append(min(free, key=lambda other: (math.dist(other, size), other)))
+                break
+        else:
+            here = [shifted(box, across, down) for across in range(-7, 8) for down in range(-7, 8)]
+            inside = [other for other in here if other is not None]
+            found.append(min(inside, key=lambda other: (_shared(other, others), math.dist(other, box), other)))
     return tuple(found)
+
+
+def _scaled(box: Box, scale: float) -> Box:
+    """A box of another size around the same middle."""
+    x, y = (1 - scale) / 2 * (box[2] - box[0]), (1 - scale) / 2 * (box[3] - box[1])
+    return round(box[0] + x), round(box[1] + y), round(box[2] - x), round(box[3] - y)
 
 
 def shifted(box: Box, across: int, down: int) -> Box | None:

@@ -28,6 +28,7 @@ from brushloop.cli.options import (
 )
 from brushloop.errors import InputError
 
+Id = Annotated[str | None, typer.Option(help="Name of the creation; by default date and time.")]
 Pause = Annotated[
     list[str] | None, typer.Option("--pause", help="Wait for a person, for example before:refine. May be repeated.")
 ]
@@ -65,7 +66,7 @@ def paint(
     vlm: VLM = "embedded",
     review: Review = None,
     effort: Effort = None,
-    id: Annotated[str | None, typer.Option(help="Name of the creation; by default date and time.")] = None,
+    id: Id = None,
     pause: Pause = None,
     variants: Annotated[
         int | None, typer.Option(help="Paint so many variants side by side; all are kept, one is chosen.")
@@ -114,7 +115,7 @@ def edit(
     vlm: VLM = "embedded",
     review: Review = None,
     effort: Effort = None,
-    id: Annotated[str | None, typer.Option(help="Name of the creation; by default date and time.")] = None,
+    id: Id = None,
     pause: Pause = None,
     once: Annotated[bool, typer.Option("--once", help="One edit, as told: no plan of elements, no critic.")] = False,
     kind: Annotated[str | None, typer.Option(help="Kind of edit (--once); by default the model tells.")] = None,
@@ -201,7 +202,7 @@ def fork(
     effort: Effort = None,
     edit: Edit = None,
     mask: Mask = None,
-    id: Annotated[str | None, typer.Option(help="Name of the new creation.")] = None,
+    id: Id = None,
     pause: Pause = None,
     out: Out = None,
     last: Last = False,

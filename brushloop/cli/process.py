@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from brushloop.cli.console import clean, progress, result
-from brushloop.cli.made import folder_at
+from brushloop.cli.made import folder_at, written
 from brushloop.cli.options import Json, Painter, Picture, Seed
 from brushloop.errors import InputError
 
@@ -180,13 +180,15 @@ def _write(made: Process, id: str, folder: Path, given: Path | None, guide: Path
     """Write the frames, numbered, and `process.json`; the picture given is copied, byte for byte, as the last."""
     from brushloop.files import write_atomically
     from brushloop.painter.domains import domain
-    from brushloop.record import plain, png_from
 
     paths, needed = [], domain(made.domain)
     for number, frame in enumerate(made.frames, start=1):
         last = given if number == len(made.frames) else None
         path = folder / f"frame-{number:02}{last.suffix.lower() if last else '.png'}"
-        write_atomically(str(path), last.read_bytes() if last else png_from(plain(frame)))
+        if last:
+            write_atomically(str(path), last.read_bytes())
+        else:
+            written(frame, path)
         paths.append(str(path))
     value = {
         "id": id, "frames": paths, "texts": list(made.texts), "domain": made.domain, "prompt": made.prompt,

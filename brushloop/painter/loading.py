@@ -5,22 +5,29 @@ A painter's name may carry options after a question mark: `flux:models/FLUX.1-de
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
+import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
-from brushloop.errors import BackendError, WeightsError
+from brushloop.errors import BackendError, InputError, WeightsError
 from brushloop.painter.modular import INDEX
 from brushloop.weights import Weights, find
+
+if TYPE_CHECKING:
+    from brushloop.painter.adapters.merge import Part
 
 HUB_ID = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(@(?P<revision>[\w.-]+))?")
 WANTED = ("*.json", "*/*.json", "*/*.safetensors", "*/*.txt", "*/*.model", "*/*.jinja")
 """What is fetched of a repository: no pickles, and not the single file beside the folders."""
 TRANSFORMERS = ("FluxTransformer2DModel", "Flux2Transformer2DModel", "Flux3Transformer2DModel")
 
+_LORA = re.compile(r"(?P<file>.+?)(@(?P<domain>[^@:]+))?(:(?P<strength>-?\d+(\.\d+)?))?")
 _CHOICES = {
     "dtype": ("bf16", "fp16", "fp32"),
     "quant": ("none", "fp8", "4bit"),
@@ -48,6 +55,8 @@ class Options:
     """By default the pipeline's own."""
     steps: int | None = None
     """Denoising steps, whatever a request asks for; a distilled base wants its own number."""
+    lora: str = ""
+    """Adapter files laid over the transformer, by commas: FILE, FILE:0.8, or FILE@icon:0.8 where it has domains."""
     editor: str = ""
     """File of an editor (`python -m brushloop.train editor`)."""
     edit: str = ""
@@ -90,10 +99,9 @@ def fetch(where: str) -> Weights:
         try:
             path = Path(snapshot_download(hub["id"], revision=hub["revision"], allow_patterns=list(WANTED)))
         except Exception as error:
-            reason = " ".join(str(error).split())[:120] or type(error).__name__
             raise WeightsError(
-                f"{where} is no folder here and cannot be fetched from the hub ({reason}): name a folder, or fetch it "
-                "where there is a network"
+                f"{where} is no folder here and cannot be fetched from the hub ({_short(error)}): name a folder, or "
+                "fetch it where there is a network"
             ) from error
     return find("painter", str(path), (index(path).name, "transformer/config.json"))
 
@@ -113,11 +121,53 @@ def pipeline_class(weights: Weights) -> str:
         raise WeightsError(f"{name} in {weights.folder} names no pipeline: copy the folder again") from error
 
 
-def load(weights: Weights, options: Options, classes: tuple[str, ...]) -> Any:
+def require(options: Options) -> None:
+    """Refuse options that this machine cannot follow, before anything is loaded.
+
+    Raises:
+        BackendError: one needs an accelerator or a package that is not there, or two do not go together.
+    """
+    import torch
+
+    gpu = torch.cuda.is_available()
+    if options.offload != "none" and not gpu:
+        raise BackendError(f"offload={options.offload} needs an accelerator, and there is none: leave it out")
+    if options.quant == "4bit" and importlib.util.find_spec("bitsandbytes") is None:
+        raise BackendError("quant=4bit needs bitsandbytes: pip install bitsandbytes, or use quant=fp8")
+    if options.quant == "4bit" and not gpu:
+        raise BackendError("quant=4bit needs an accelerator, and there is none: use quant=fp8")
+    if options.quant == "4bit" and options.lora:
+        raise BackendError("a lora cannot be laid over weights of 4 bits: use quant=fp8, or leave lora out")
+
+
+def laid(lora: str) -> tuple[Part, ...]:
+    """The adapters that `Options.lora` names, read.
+
+    Raises:
+        WeightsError: there is no such file, or it is no LoRA.
+        InputError: it has several domains, and none of them is named.
+    """
+    from brushloop.painter.adapters import files
+    from brushloop.painter.adapters.merge import Part
+
+    parts = []
+    for each in filter(None, lora.split(",")):
+        match = _LORA.fullmatch(each)
+        assert match
+        part = Part(files.read(match["file"]), match["domain"], float(match["strength"] or 1))
+        try:
+            part.adapter.weights(part.omega)
+        except InputError as error:
+            raise InputError(f"{error} (lora={match['file']}@NAME)") from error
+        parts.append(part)
+    return tuple(parts)
+
+
+def load(weights: Weights, options: Options, classes: tuple[str, ...], parts: Sequence[Part] = ()) -> Any:
     """The pipeline of a folder, ready to run.
 
     Raises:
-        WeightsError: it is damaged, or of a class that is not among `classes`.
+        WeightsError: it is damaged, or of a class that is not among `classes`; an adapter is for another base.
         BackendError: an option needs what this machine has not.
     """
     import torch
@@ -127,12 +177,11 @@ def load(weights: Weights, options: Options, classes: tuple[str, ...]) -> Any:
     name = pipeline_class(weights)
     if name not in classes:
         raise WeightsError(f"{weights.folder} holds a {name}: painters are {', '.join(classes)}")
+    require(options)
     kind, gpu = modular.known(name), torch.cuda.is_available()
-    if options.offload != "none" and not gpu:
-        raise BackendError(f"offload={options.offload} needs an accelerator, and there is none: leave it out")
     dtypes = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
     dtype = dtypes[options.dtype or ("bf16" if gpu else "fp32")]
-    transformer = _transformer(weights, options, dtype)
+    transformer = _transformer(weights, options, dtype, parts)
     if name in modular.CLASSES:
         pipeline = modular.assemble(kind, weights, options, dtype, transformer)
     else:
@@ -156,7 +205,7 @@ def load(weights: Weights, options: Options, classes: tuple[str, ...]) -> Any:
     return pipeline
 
 
-def _transformer(weights: Weights, options: Options, dtype: Any) -> Any:
+def _transformer(weights: Weights, options: Options, dtype: Any, parts: Sequence[Part]) -> Any:
     """What denoises, stored and computing as asked."""
     import diffusers
     import torch
@@ -169,22 +218,28 @@ def _transformer(weights: Weights, options: Options, dtype: Any) -> Any:
         transformer = getattr(diffusers, name).from_pretrained(
             weights.folder / "transformer", torch_dtype=dtype, local_files_only=True, use_safetensors=True, **given
         )
+    if parts:
+        from brushloop.painter.adapters.merge import Merger
+
+        Merger(transformer).use(*parts)
     if options.quant == "fp8":
         transformer.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=dtype)
     if options.attention:
         try:
             transformer.set_attention_backend(options.attention)
         except Exception as error:
-            reason = " ".join(str(error).split())[:120]
-            raise BackendError(f"attention={options.attention} cannot be used here ({reason}): leave it out") from error
+            raise BackendError(
+                f"attention={options.attention} cannot be used here ({_short(error)}): leave it out"
+            ) from error
     return transformer
 
 
 def _four_bits(dtype: Any) -> Any:
-    import importlib.util
-
-    if importlib.util.find_spec("bitsandbytes") is None:
-        raise BackendError("quant=4bit needs bitsandbytes: pip install bitsandbytes, or use quant=fp8")
     from diffusers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
+
+
+def _short(error: Exception) -> str:
+    """What a library said, in one line of at most 120 characters."""
+    return textwrap.shorten(str(error), 120, placeholder=" …") or type(error).__name__

@@ -6,7 +6,7 @@ of FLUX.2 klein's KV pipeline are read once, and their keys and values kept for 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from brushloop.canvas import EditType, ModelRef
 from brushloop.errors import InputError, SizeError
 from brushloop.painter import modular
 from brushloop.painter.base import OnDenoise, PaintRequest
-from brushloop.painter.loading import Options, fetch, load, pipeline_class
+from brushloop.painter.loading import Options, fetch, laid, load, pipeline_class, require
 from brushloop.weights import Weights
 
 if TYPE_CHECKING:
@@ -41,10 +41,22 @@ class PipelinePainter:
 
     def __init__(self, where: str, options: Options | None = None) -> None:
         self.options = options or Options()
+        require(self.options)
         self.weights: Weights = fetch(where)
         self.family = pipeline_class(self.weights)
-        self.ref = ModelRef(id=f"flux:{where}", weights=self.weights.digest)
+        from brushloop.painter.adapters.merge import digest
+
+        self._parts = laid(self.options.lora)
+        self.ref = ModelRef(id=f"flux:{where}", weights=digest(self.weights.digest, self._parts))
         self.size = (1024, 1024)
+
+    def notes(self, request: PaintRequest) -> Mapping[str, str | int | float | bool]:
+        """Options that make another picture of a request."""
+        default = Options()
+        names = ("dtype", "quant", "attention", "guidance", "steps", "lora")
+        told = [(name, getattr(self.options, name)) for name in names]
+        text = "&".join(f"{name}={value}" for name, value in told if value != getattr(default, name))
+        return {"painter_options": text} if text else {}
 
     @property
     def edits(self) -> frozenset[EditType]:
@@ -105,8 +117,9 @@ class PipelinePainter:
         if self.family in modular.CLASSES:
             made = modular.run(pipeline, on_denoise, **given, **more)
         else:
-            if self.options.guidance is not None and self.family != "Flux2KleinKVPipeline":  # it is distilled
-                given["guidance_scale"] = self.options.guidance
+            guidance = 1.0 if getattr(pipeline.config, "is_distilled", False) else self.options.guidance
+            if guidance is not None and self.family != "Flux2KleinKVPipeline":
+                given["guidance_scale"] = guidance
             made = pipeline(**given, **more, callback_on_step_end=_telling(on_denoise)).images[0]
         return made if made.size == request.size else made.resize(request.size)
 
@@ -159,7 +172,7 @@ class PipelinePainter:
 
     @cached_property
     def _pipeline(self) -> Any:
-        return load(self.weights, self.options, CLASSES)
+        return load(self.weights, self.options, CLASSES, self._parts)
 
 
 def _telling(on_denoise: OnDenoise | None) -> Callable[[Any, int, Any, dict[str, Any]], dict[str, Any]]:

@@ -16,7 +16,7 @@ from torch import Tensor
 from brushloop.canvas import ModelRef
 from brushloop.errors import InputError, SizeError, WeightsError
 from brushloop.painter.adapters.adapter import Adapter, Form
-from brushloop.painter.adapters.merge import Part
+from brushloop.painter.adapters.merge import Part, digest
 from brushloop.painter.backbone import MAX_TOKENS, Backbone
 from brushloop.painter.base import OnDenoise
 from brushloop.painter.domains import Domain
@@ -63,6 +63,8 @@ class ProcessPainter(Backbone):
             raise WeightsError(MISSING)
         super().__init__(folder)
         self.process, self.recraft, self.styles = process, recraft, tuple(styles)
+        parts = [Part(each) for each in (process, recraft) if each] + list(styles)
+        self.ref = ModelRef(id=self.ref.id, weights=digest(self.ref.weights, parts))
 
     def cell(self, domain: Domain, wanted: int | None = None) -> int:
         """Pixels along a side of a frame: as wanted, else as the adapter learned it, else as the public weights did.

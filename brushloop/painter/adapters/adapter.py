@@ -9,8 +9,10 @@ Shapes: D domains, R rank.
 from __future__ import annotations
 
 import difflib
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -56,6 +58,17 @@ class Adapter:
                 )
             if up.shape[0] != len(self.domains):
                 raise WeightsError(f"{self.name}: {layer} has {up.shape[0]} B for {len(self.domains)} domains")
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of its domains and of what it adds, whatever the file's layout."""
+        total = hashlib.sha256("\n".join(self.domains).encode())
+        for layer in sorted(self.up):
+            total.update(layer.encode())
+            for value in (self.down[layer], self.up[layer]):
+                total.update(str(tuple(value.shape)).encode())
+                total.update(value.detach().cpu().float().contiguous().numpy().tobytes())
+        return total.hexdigest()
 
     @property
     def rank(self) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +24,14 @@ class Part:
     adapter: Adapter
     omega: Omega = None
     strength: float = 1.0
+
+
+def digest(base: str, parts: Sequence[Part]) -> str:
+    """The hash of a base with adapters laid over it; without any, the base's own."""
+    if not parts:
+        return base
+    told = [f"{part.adapter.digest} {part.omega} {part.strength}" for part in parts]
+    return hashlib.sha256("\n".join([base, *told]).encode()).hexdigest()
 
 
 class Merger:
