@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
-from fakes import PLAN, ToyVLM
+from fakes import PLAN, ToyPainter, ToyVLM, look
 
-from brushloop.canvas import Brief, Element, Plan, PlanStep, Task
+from brushloop import Studio
+from brushloop.canvas import Brief, Element, Plan, PlanStep, StepKind, Task
 from brushloop.planner.planner import TRIES, Planner
 from brushloop.vlm_embedded import EmbeddedVLM
 
@@ -55,3 +57,10 @@ def test_of_a_model_that_knows_no_names_nothing_is_said() -> None:
 def test_the_embedded_model_knows_its_names_of_one_and_of_several() -> None:
     named = EmbeddedVLM().named("two butterflies, a red strawberry and three foxes beside a Red ball, an orange orange")
     assert named == {"butterfly": 1, "strawberry": 1, "red": 2, "ball": 1, "orange": 2}
+
+
+def test_what_no_plan_names_is_told_in_the_record(tmp_path: Path) -> None:
+    model = Worldly(plans=(FORGETFUL,), looks=[look("present", "present", verdict="accept")])
+    creation = Studio(ToyPainter(), model, home=tmp_path).paint(BRIEF.prompt)
+    (told,) = (step.text for step in creation.steps if step.kind is StepKind.PLAN)
+    assert told.endswith("(leaves out: ball, red)")

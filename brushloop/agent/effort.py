@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from brushloop.errors import InputError, SizeError
 from brushloop.painter.base import Painter
@@ -122,6 +123,9 @@ class Bounded:
     def unknown_words(self, prompt: str) -> Sequence[tuple[str, Sequence[str]]]:
         """As the model's."""
         return self.vlm.unknown_words(prompt)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.vlm, name)  # what some models can do besides: tell names, say what they may be asked
 
 
 _COUNTED = ("tokens_in", "tokens_out", "tokens_cached")

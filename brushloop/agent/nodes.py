@@ -44,15 +44,16 @@ def plan(state: State, runtime: Runtime[Context]) -> Update:
     if old and best:
         ask = partial(context.planner.replan, state["brief"], old, best.critique, state["at"])
     try:
-        reviewed(
-            context.policy, Step(kind=StepKind.BRIEF, brief=state["brief"])
-        )  # whoever recorded it may have no policy
+        brief = Step(kind=StepKind.BRIEF, brief=state["brief"])
+        reviewed(context.policy, brief)  # whoever recorded it may have no policy
         answer = _asked(runtime, ask)
     except Refused as refused:
         return _refused(refused)
     except GivenUp:
         return {"stop": StopReason.CANCELLED}
     text = words.of_plan(answer.value)
+    if lacks := context.planner.left_out(state["brief"], answer.value):
+        text += f" (leaves out: {', '.join(lacks)})"
     if old and best and (why := reasons(old, state["at"], best.critique, answer.value)):
         text += f" (changes what was painted: {', '.join(why)})"
     step = Step(kind=StepKind.PLAN, parent=state["head"], plan=answer.value, text=text, model=context.planner.ref)
