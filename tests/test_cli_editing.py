@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import odd
 import pytest
 import test_editor
 import tiny_flux
@@ -76,6 +77,20 @@ def test_a_visual_input_is_given_or_derived(files: Path, editor: str, capsys: py
     ):
         code, told = run(capsys, *once, *more)
         assert code == 2 and said in json.dumps(told)
+
+
+@pytest.mark.parametrize("name", sorted(odd.TAKEN | odd.REFUSED.keys()))
+def test_odd_pictures_are_taken_as_they_look_or_refused(
+    files: Path, editor: str, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    odd.pictures(files)
+    code, told = run(capsys, "edit", files / name, "red", "--once", "--kind", "tone", "--steps", 1, "--painter", editor)
+    if name in odd.REFUSED:
+        assert code == 2 and odd.REFUSED[name] in told["error"]["message"]
+    else:
+        assert code == 0 and Image.open(told["file"]).size == {
+            "dot.png": (32, 32), "turned.jpg": (48, 64)
+        }.get(name, (64, 48))  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -169,10 +184,10 @@ def test_layers_are_split_and_fused(files: Path, editor: str, capsys: pytest.Cap
 
 
 def test_transparent_and_odd_pictures_are_taken(files: Path, editor: str, capsys: pytest.CaptureFixture[str]) -> None:
-    odd = Image.new("RGBA", (33, 17), (0, 0, 0, 0))
-    ImageDraw.Draw(odd).ellipse((5, 2, 20, 14), fill=(200, 10, 10, 255))
-    odd.save(files / "clear.png")
-    odd.convert("P").save(files / "palette.png")
+    clear = Image.new("RGBA", (33, 17), (0, 0, 0, 0))
+    ImageDraw.Draw(clear).ellipse((5, 2, 20, 14), fill=(200, 10, 10, 255))
+    clear.save(files / "clear.png")
+    clear.convert("P").save(files / "palette.png")
     Image.new("RGB", (1, 1)).save(files / "dot.png")
     Image.new("RGB", (16_000, 8)).save(files / "strip.png")
     for name, expected in (("clear", 0), ("palette", 0), ("dot", 0), ("strip", 2)):

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import odd
 import pytest
 import tiny_flux
 from PIL import Image
@@ -56,6 +57,21 @@ def test_recraft_ends_with_the_given_bytes(
     assert code == 0 and len(told["frames"]) == 4
     assert Path(told["frames"][-1]).read_bytes() == picture.read_bytes()
     assert {Image.open(path).size for path in told["frames"]} == {(70, 30)}
+
+
+@pytest.mark.parametrize("name", sorted(odd.TAKEN | odd.REFUSED.keys()))
+def test_recraft_takes_odd_pictures_as_they_look_or_refuses_them(
+    capsys: pytest.CaptureFixture[str], made: list[str], tmp_path: Path, name: str
+) -> None:
+    odd.pictures(tmp_path)
+    code, told = call(capsys, "recraft", str(tmp_path / name), "--domain", "emoji", *made)
+    if name in odd.REFUSED:
+        assert code == 2 and odd.REFUSED[name] in told["error"]["message"]
+        return
+    *before, last = told["frames"]
+    assert code == 0 and Path(last).read_bytes() == (tmp_path / name).read_bytes()
+    looks = {"dot.png": (1, 1), "turned.jpg": (48, 64)}.get(name, (64, 48))
+    assert {Image.open(path).size for path in before} == {looks}
 
 
 def test_a_style_of_a_strength_is_laid_over(

@@ -11,6 +11,8 @@ import tiny_flux
 import torch
 from PIL import Image, ImageChops
 
+from brushloop import Studio
+from brushloop.agent.once import Wish, once
 from brushloop.canvas import EditType
 from brushloop.errors import BackendError, InputError, SizeError, WeightsError
 from brushloop.painter.adapters import files
@@ -236,6 +238,17 @@ def test_planner_and_painter_share_the_text_encoder_of_flux_3(folders: dict[str,
     assert vlm.ask(asked) == reply, "nor does painting"
     assert painter(folders["flux3"], "?dtype=bf16")._pipeline.text_encoder is vlm._model, "it keeps its own type"
     assert painter(folders["flux3_distilled"])._pipeline.text_encoder is not vlm._model
+
+
+def test_one_folder_says_what_an_edit_is_and_paints_it(tmp_path: Path) -> None:
+    folder = tiny_family.flux3(tmp_path / "three", context=4096)
+    studio = Studio(f"flux:{folder}", f"hf:{folder}")
+    made = once(studio, "make it evening", Wish(canvas=CANVAS, steps=1))
+    _, plan, draft, finish = made.steps
+    assert plan.model and plan.model.id == f"hf:{folder}" and 0 < float(plan.settings["confidence"]) <= 1
+    assert draft.model == studio.painter.ref and made.image and made.image.size == SIZE
+    assert finish.outputs == draft.outputs and not made.store.verify(made.id)
+    assert studio.vlm._model is studio.painter._pipeline.text_encoder  # type: ignore[attr-defined]
 
 
 def test_a_cancel_of_flux_3_is_an_exception_and_no_traceback(

@@ -103,12 +103,13 @@ def klein(where: Path, cached: bool = False) -> Path:
     return where / "klein"
 
 
-def flux3(where: Path, distilled: bool = False) -> Path:
+def flux3(where: Path, distilled: bool = False, context: int = 512) -> Path:
     """The layout of FLUX.3 on disk: 33 layers in the text encoder, of which the transformer reads every fourth.
 
     Args:
         where: the new folder.
         distilled: the form that takes no guidance and is told where each denoising step leads.
+        context: tokens that the text encoder reads as a vision-language model.
     """
     torch.manual_seed(0)
     width = 8
@@ -117,7 +118,7 @@ def flux3(where: Path, distilled: bool = False) -> Path:
     image, video, start, stop = tokens.convert_tokens_to_ids(marks)
     text = {
         "hidden_size": width, "intermediate_size": 8, "num_hidden_layers": 33, "num_attention_heads": 1, "head_dim": 8,
-        "num_key_value_heads": 1, "max_position_embeddings": 512, "vocab_size": len(tokens), "bos_token_id": None,
+        "num_key_value_heads": 1, "max_position_embeddings": context, "vocab_size": len(tokens), "bos_token_id": None,
         "eos_token_id": tokens.eos_token_id, "pad_token_id": tokens.pad_token_id, "tie_word_embeddings": True,
         "rope_parameters": {
             "rope_type": "default", "mrope_section": [2, 1, 1], "mrope_interleaved": True, "rope_theta": 1e4

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -229,19 +229,23 @@ def joined(plan: Plan, element: Element, instruction: str) -> Plan:
     return plan.model_copy(update={"elements": (*plan.elements, element), "steps": (*plan.steps, step)})
 
 
-SMALLER = (1.0, 0.7, 0.5)
+SMALLER = (1.0, 0.7, 0.45)
 """What a thing may shrink to where it would cover another: about a size of the world less, and two."""
+APART = 4
+"""Percent that a new thing keeps from others: what is painted fades out over about that much."""
 
 
 def place(boxes: Sequence[Box], taken: Sequence[Box], scales: Sequence[float] = SMALLER) -> tuple[Box, ...]:
     """Boxes where nothing else is, each as large as fits and as near to where it was wished as possible.
 
-    They are shifted by eighths of the canvas. Where even the smallest would cover something, the box that covers
-    least is chosen, in the size it was wished.
+    They are shifted by eighths of the canvas, and keep a little apart. Where even the smallest would cover
+    something, the box that covers least is chosen, in the size it was wished.
     """
     found: list[Box] = []
     for box in boxes:
-        others = [*taken, *found]
+        others = [
+            (left - APART, top - APART, right + APART, bottom + APART) for left, top, right, bottom in (*taken, *found)
+        ]
         for scale in scales:
             size = _scaled(box, scale)
             here = [shifted(size, across, down) for across in range(-7, 8) for down in range(-7, 8)]
@@ -268,7 +272,7 @@ def shifted(box: Box, across: int, down: int) -> Box | None:
     return (left, top, right, bottom) if min(left, top) >= 0 and max(right, bottom) <= 100 else None
 
 
-def _shared(box: Box, taken: Sequence[Box]) -> int:
+def _shared(box: Box, taken: Iterable[tuple[int, int, int, int]]) -> int:
     """Area (percent squared) that a box has in common with others."""
     return sum(
         max(0, min(box[2], other[2]) - max(box[0], other[0])) * max(0, min(box[3], other[3]) - max(box[1], other[1]))
