@@ -81,7 +81,7 @@ $(VENV)/.installed-browser: $(VENV)/.installed-dev
 	touch $@
 
 test-page: $(VENV)/.installed-browser
-	$(BIN)/python -m pytest -q -m page tests/test_studio_browser.py
+	$(BIN)/python -m pytest -q -s -m page tests/test_studio_browser.py
 
 page:
 	cd studio && npm ci && npm run build

@@ -84,13 +84,14 @@ def test_odd_pictures_are_taken_as_they_look_or_refused(
     files: Path, editor: str, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     odd.pictures(files)
-    code, told = run(capsys, "edit", files / name, "red", "--once", "--kind", "tone", "--steps", 1, "--painter", editor)
+    out = files / "made.png"
+    words = (files / name, "red", "--once", "--kind", "tone", "--steps", 1, "--painter", editor, "--out", out)
+    code, told = run(capsys, "edit", *words)
     if name in odd.REFUSED:
-        assert code == 2 and odd.REFUSED[name] in told["error"]["message"]
+        assert code == 2 and odd.REFUSED[name] in told["error"]["message"] and not out.exists()
     else:
-        assert code == 0 and Image.open(told["file"]).size == {
-            "dot.png": (32, 32), "turned.jpg": (48, 64)
-        }.get(name, (64, 48))  # fmt: skip
+        sizes = {"dot.png": (32, 32), "turned.jpg": (48, 64)}
+        assert code == 0 and Image.open(out).size == sizes.get(name, (64, 48))
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,6 @@ def flux3(where: Path, distilled: bool = False, context: int = 512) -> Path:
         distilled: the form that takes no guidance and is told where each denoising step leads.
         context: tokens that the text encoder reads as a vision-language model.
     """
-    torch.manual_seed(0)
     width = 8
     marks = ["<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>"]
     tokens = tokenizer("<|im_end|>", *marks, shape="<|vision_start|><|image_pad|><|vision_end|>")
@@ -132,6 +131,7 @@ def flux3(where: Path, distilled: bool = False, context: int = 512) -> Path:
         text_config=text, vision_config=vision, image_token_id=image, video_token_id=video,
         vision_start_token_id=start, vision_end_token_id=stop, tie_word_embeddings=True,
     ))  # fmt: skip
+    torch.manual_seed(0)
     for value in encoder.parameters():
         torch.nn.init.normal_(value, std=0.3)
     encoder.save_pretrained(where / "text_encoder")
