@@ -91,8 +91,24 @@ class Store(Objects):
         """
         return self._heads.newest(id).head
 
-    def set_head(self, id: str, digest: str) -> None:
-        """Move a creation to another step; the last of several writers wins.
+    def record(self, id: str, step: Step, **figures: float | int | str) -> str:
+        """Put a step, note what it cost, and move the creation to it; return its hash.
+
+        In that order: whoever sees the head can read all of it.
+
+        Raises:
+            UnknownCreationError: no creation of that id.
+            InputError: the step or a figure holds a number that JSON cannot.
+            UnwritableError: the disk is full, read-only or forbidden.
+        """
+        digest = self.put_step(step)
+        if figures:
+            self.measure(digest, **figures)
+        self.set_head(id, digest, step)
+        return digest
+
+    def set_head(self, id: str, digest: str, step: Step | None = None) -> None:
+        """Move a creation to another step; the last of several writers wins. `step` is that step, if it is at hand.
 
         Raises:
             UnknownCreationError: no creation of that id.
@@ -101,7 +117,7 @@ class Store(Objects):
         """
         known = self._heads.newest(id)
         moved = known.model_copy(update={"head": check_digest(digest), "updated": datetime.now(UTC)})
-        finished = self.get_step(digest).kind is StepKind.FINISH
+        finished = (step or self.get_step(digest)).kind is StepKind.FINISH
         if finished:
             steps, _ = self._reachable(digest)
             self._sync(steps)

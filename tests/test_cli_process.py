@@ -91,6 +91,7 @@ def test_a_style_of_a_strength_is_laid_over(
         (["process", "a cat", "--domain", "emojy"], 2, "input", "use emoji"),
         (["process", " ", "--domain", "emoji"], 2, "prompt", "the prompt is empty"),
         (["process", "a cat", "--domain", "emoji", "--painter", "x:y"], 3, "backend", "unknown painter backend"),
+        (["process", "a cat", "--domain", "emoji", "--painter", "flux:x?dtype=bf16"], 3, "backend", "write flux:x,"),
         (["recraft", "nowhere.png"], 2, "input", "there is no picture at nowhere.png"),
         (["adapters", "import", "nowhere.safetensors", "x.safetensors"], 3, "weights", "there is no adapter at"),
         (["adapters", "export", "x.safetensors", "--domain", "icon"], 3, "weights", "no trained adapter"),

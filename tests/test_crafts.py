@@ -83,10 +83,10 @@ def test_one_that_was_cut_off_between_two_frames_is_painted_again_and_told_once(
     class Cut(Exception):
         pass
 
-    def cut(id: str, head: str) -> None:
+    def cut(id: str, *step: Any) -> None:
         if len(studio.store.moves(id)) == 4:
             raise Cut
-        moved(id, head)
+        moved(id, *step)
 
     with monkeypatch.context() as broken, pytest.raises(Cut):
         broken.setattr(studio.store, "set_head", cut)

@@ -23,6 +23,7 @@ from brushloop.painter.editor.painter import EditorPainter
 from brushloop.painter.loading import Options, split
 from brushloop.painter.modular import place
 from brushloop.painter.pipelines import PipelinePainter
+from brushloop.painter.process import ProcessPainter
 from brushloop.vlm import Question, open_vlm
 from brushloop.vlm_hf import HubVLM
 
@@ -279,6 +280,14 @@ def test_what_flux_3_lacks_is_told(folders: dict[str, Path], tmp_path: Path, mon
     monkeypatch.delitem(diffusers._class_to_module, "Flux3ModularPipeline")  # as in a release from before it
     with pytest.raises(BackendError, match=r"not in diffusers .*: pip install 'diffusers>=0.42'"):
         painter(folders["flux3"]).paint(request())
+
+
+def test_processes_and_the_editor_refuse_another_family(folders: dict[str, Path]) -> None:
+    process = tiny_flux.adapter(("icon", "sketch"))
+    for name, family in (("flux3", "Flux3ModularPipeline"), ("klein", "Flux2KleinPipeline"), ("fill", "FluxFillPipe")):
+        with pytest.raises(WeightsError, match=rf"holds a {family}.*laid over FLUX\.1 \(dev, schnell, Kontext\)"):
+            ProcessPainter(str(folders[name]), process)
+    assert ProcessPainter(str(folders["kontext"]), process).form == "tokens"
 
 
 def test_damaged_and_foreign_folders_are_told(folders: dict[str, Path], tmp_path: Path) -> None:

@@ -581,3 +581,15 @@ def test_fsspec_errors_are_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> No
 def test_unknown_filesystem_is_refused() -> None:
     with pytest.raises(StoreError, match="cannot open the store nosuch://x"):
         Store("nosuch://x")
+
+
+def test_a_recorded_step_is_put_measured_and_the_head(local: Store) -> None:
+    id = local.create(local.put_step(brief("a cat")))
+    step = Step(kind=StepKind.PLAN, parent=local.head(id))
+    digest = local.record(id, step, seconds=0.5, tokens=3)
+    assert local.head(id) == digest and local.get_step(digest) == step
+    assert local.measurements(digest) == {"seconds": 0.5, "tokens": 3}
+    finish = local.record(id, Step(kind=StepKind.FINISH, parent=digest))
+    assert local.head(id) == finish and local.measurements(finish) == {}
+    with pytest.raises(UnknownCreationError):
+        local.record("nobody", step)

@@ -211,11 +211,9 @@ class _Record:
     def put(self, step: Step, seconds: float = 0.0) -> None:
         store = self.intake.store
         self.head = store.put_step(step)
-        if self.head in self.known:
-            return
-        store.measure(self.head, seconds=round(seconds, 6), tokens=0)
-        store.set_head(self.id, self.head)
-        self.tell(of_step(self.head, step))
+        if self.head not in self.known:
+            store.record(self.id, step, seconds=round(seconds, 6), tokens=0)
+            self.tell(of_step(self.head, step))
 
     def frames(self, made: Process, kind: Domain, seconds: float) -> None:
         """The plan, and each frame as a draft over the one before. The time is shared among them."""

@@ -156,8 +156,7 @@ class Intake:
                 step = self._human_step(state, edit, mask)
             except Refused as refused:
                 step = refusal(state["head"], refused, shown(state))
-            digest = self.store.put_step(step)
-            self.store.set_head(id, digest)
+            digest = self.store.record(id, step)
         return Creation(id, digest, self.store)
 
     def reopen(self, name: str | None = None) -> Creation:
@@ -216,7 +215,7 @@ class Intake:
         """A creation that a policy stops before it begins: what was asked for, and why it is not done."""
         digest = self.store.put_step(root)
         id = self.store.create(digest, id)
-        self.store.set_head(id, self.store.put_step(refusal(digest, refused, shown)))
+        self.store.record(id, refusal(digest, refused, shown))
         return self.open(id)
 
     def _check(self, brief: Brief) -> None:

@@ -240,7 +240,7 @@ def _asked(runtime: Runtime[Context], ask: Callable[[], Answer[N]]) -> Answer[N]
 def _record(
     state: State, runtime: Runtime[Context], step: Step, start: float, usage: Mapping[str, int] | None = None
 ) -> Update:
-    """Write a step, then what it cost, then the head: whoever sees the head can read all of it."""
+    """Write a step with what it cost, and say what of the state it changes."""
     context = runtime.context
     if step.kind is not StepKind.FINISH:  # what it says has passed before
         try:
@@ -248,10 +248,8 @@ def _record(
         except Refused as refused:
             return _refused(refused)
     seconds = round(context.clock() - start, 6)
-    digest = context.store.put_step(step)
     cost = {"tokens": 0, "memory": context.memory(), **(usage or {})}
-    context.store.measure(digest, seconds=seconds, **cost)
-    context.store.set_head(state["id"], digest)
+    digest = context.store.record(state["id"], step, seconds=seconds, **cost)
     _tell(runtime, of_step(digest, step))
     after = advance(state, digest, step, cost["tokens"], seconds, cost["memory"])
     if context.cancelled() and step.kind is not StepKind.FINISH:

@@ -7,20 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from brushloop.canvas import ModelRef
+from brushloop.errors import WeightsError
 from brushloop.painter.adapters.merge import Merger
 from brushloop.painter.condition import prepare
+from brushloop.painter.loading import index, pipeline_class
 from brushloop.painter.tokens import pack, to_picture, to_pixels, unpack
 from brushloop.weights import Weights, find
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+FAMILIES = ("FluxPipeline", "FluxKontextPipeline")
+"""Those of one transformer and of the same text encoders."""
 MAX_TOKENS = 16_384
 """Tokens of one canvas: 2048 x 2048 pixels."""
 
@@ -30,10 +35,19 @@ class Backbone:
 
     Args:
         folder: the base; None is the one that ships.
+
+    Raises:
+        WeightsError: there is no such folder, it is incomplete, or of another family.
     """
 
     def __init__(self, folder: str | None = None) -> None:
-        self.weights: Weights = find("painter", folder, ("model_index.json", "transformer/config.json"))
+        named = index(Path(folder).expanduser()).name if folder else "model_index.json"
+        self.weights: Weights = find("painter", folder, (named, "transformer/config.json"))
+        if (family := pipeline_class(self.weights)) not in FAMILIES:
+            raise WeightsError(
+                f"{self.weights.folder} holds a {family}: adapters for processes and the editor are laid over FLUX.1 "
+                "(dev, schnell, Kontext); name such a folder"
+            )
         self.ref = ModelRef(id=f"flux:{folder}" if folder else "embedded", weights=self.weights.digest)
 
     @cached_property

@@ -55,6 +55,11 @@ class Workshop:
         kind, _, where = self.painter.partition(":")
         if (kind, bool(where)) not in (("embedded", False), ("flux", True)):
             raise BackendError(f"unknown painter backend {self.painter!r}: use 'embedded' or 'flux:<folder>'")
+        if "?" in where:
+            raise BackendError(
+                f"processes take no options of a painter: write {self.painter.partition('?')[0]}, which computes in "
+                "bf16 on an accelerator"
+            )
         if self.adapter is None and (where or domain.name not in files.trained()):
             train = "train it (python -m brushloop.train process --install), or " if domain.drawn else ""
             raise WeightsError(
