@@ -104,7 +104,7 @@ def once(
     if not isinstance(painter, Able):  # one that knows the model's own world, and nothing else
         Planner(studio.vlm).check(prompt)
     if canvas is not None and wish.kind is None:
-        answer = kind_of(studio.vlm, prompt, canvas)
+        answer = kind_of(studio.vlm, prompt)
         kind, usage = answer.value, answer.usage
         request = replace(request, kind=takes(painter, kind.sure))
     store = studio.store

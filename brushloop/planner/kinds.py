@@ -9,16 +9,13 @@ from __future__ import annotations
 import math
 import re
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from brushloop.canvas import EditType, Noun, Score
 from brushloop.edits import DEFINITIONS
 from brushloop.errors import InputError
 from brushloop.planner.prompt import squeeze
 from brushloop.vlm import VLM, Answer, Question, Reply, ask
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 LEAD = "kind of edit:"
 """How the question begins."""
@@ -62,8 +59,8 @@ def schema() -> dict[str, Any]:
     return Said.model_json_schema()
 
 
-def kind_of(vlm: VLM, instruction: str, picture: Image | None = None) -> Answer[Kind]:
-    """Ask which kind of edit an instruction is.
+def kind_of(vlm: VLM, instruction: str) -> Answer[Kind]:
+    """Ask which kind of edit an instruction is; its words alone tell.
 
     The confidence is the probability that the model gave to the word it chose; a model that tells no probabilities
     is taken by the confidence it states. A model that knows only its own questions (`VLM.questions`) is not asked.
@@ -75,9 +72,7 @@ def kind_of(vlm: VLM, instruction: str, picture: Image | None = None) -> Answer[
     known = getattr(vlm, "questions", None)
     if isinstance(known, frozenset) and "kind" not in known:
         return Answer(Kind(edit=None, confidence=0.0), ())
-    question = Question(
-        f"{LEAD} {squeeze(instruction)}", schema(), (picture,) if picture else (), 64, instructions=instructions()
-    )
+    question = Question(f"{LEAD} {squeeze(instruction)}", schema(), max_tokens=64, instructions=instructions())
     answer = ask(vlm, question, Said)
     said = answer.value
     told = probability(answer.replies[-1])
