@@ -105,6 +105,13 @@ def test_what_a_family_cannot_do_is_told_before_it_is_loaded(folders: dict[str, 
     assert EditType.MATERIAL not in painter(folders["fill"]).edits
 
 
+def test_no_bars_stand_between_the_lines(folders: dict[str, Path], capfd: pytest.CaptureFixture[str]) -> None:
+    for name in ("flux", "klein"):
+        painter(folders[name]).paint(request())
+    out, err = capfd.readouterr()
+    assert not out and "pipeline components" not in err
+
+
 def test_options_come_with_the_name(folders: dict[str, Path]) -> None:
     assert split("flux:a/b?dtype=bf16&steps=4&guidance=3.5") == (
         "flux", "a/b", Options(dtype="bf16", steps=4, guidance=3.5)

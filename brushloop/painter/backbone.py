@@ -54,7 +54,9 @@ class Backbone:
     def pipeline(self) -> Any:
         """The base, loaded by diffusers, on the accelerator if there is one."""
         from diffusers import FluxPipeline
+        from diffusers.utils import logging
 
+        logging.disable_progress_bar()
         with self.weights.loading():
             gpu = torch.cuda.is_available()
             pipeline = FluxPipeline.from_pretrained(

@@ -171,9 +171,11 @@ def load(weights: Weights, options: Options, classes: tuple[str, ...], parts: Se
         BackendError: an option needs what this machine has not.
     """
     import torch
+    from diffusers.utils import logging
 
     from brushloop.painter import modular
 
+    logging.disable_progress_bar()  # a painter tells of its denoising steps; bars would stand between the lines
     name = pipeline_class(weights)
     if name not in classes:
         raise WeightsError(f"{weights.folder} holds a {name}: painters are {', '.join(classes)}")
