@@ -177,13 +177,20 @@ def test_garbage_is_collected_and_all_that_is_reachable_kept(home: Path) -> None
     studio.resume(cancelled.id)
     store = studio.store
     lost = store.put_step(one.steps[0].model_copy(update={"text": "nobody"}))
+    whole = {path for name in ("objects", "notes") for path in (home / name).rglob("*.*")}
+    whole.remove(Path(store.step_path(lost)))
+    store.measure(lost, seconds=1.0)
+    (note,) = (home / "notes").rglob(f"{lost}*")
     (home / "objects" / "00").mkdir(exist_ok=True)
     (home / "objects" / "00" / ".0123.tmp").write_bytes(b"half a pict")
+    size = len(b"half a pict") + note.stat().st_size + Path(store.step_path(lost)).stat().st_size
     assert collect(store).taken == [], "what is young may be in the making"
-    assert len(collect(store, older=0, dry=True).taken) == 2
+    assert len(collect(store, older=0, dry=True).taken) == 3
     found = collect(store, older=0)
-    assert {Path(name).name for name in found.taken} == {f"{lost}.json", ".0123.tmp"} and found.bytes > 0
+    assert {Path(name).name for name in found.taken} == {f"{lost}.json", note.name, ".0123.tmp"}
+    assert found.bytes == size and found.kept == len(whole) > 20
     assert collect(store, older=0).taken == []
+    assert {path for name in ("objects", "notes") for path in (home / name).rglob("*.*")} == whole
     for id in (one.id, forked.id, waiting.id, cancelled.id):
         assert store.verify(id) == []
     assert store.resolve(cancelled.head)[1] == cancelled.head, "where a head once was counts, too"
@@ -198,6 +205,8 @@ def test_nothing_is_collected_while_a_head_cannot_be_read(home: Path) -> None:
     with pytest.raises(CorruptObjectError, match="head of creation one"):
         collect(studio.store, older=0)
     assert [head.id for head in studio.store.heads()] == ["two"], "one damaged head hides no other"
+    (told,) = studio.store.damaged()
+    assert (told.kind, told.object, told.path) == ("corrupt_object", "one", str(home / "heads" / "one.jsonl"))
     done = repair(studio.store, "one")
     assert done.head == one.head and studio.store.verify("one") == []
     assert collect(studio.store, older=0).taken == []
