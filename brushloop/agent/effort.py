@@ -20,7 +20,7 @@ from brushloop.vlm import VLM, Question, Reply
 class Effort:
     """How much work goes into a picture: drafts are cheap, refinements are worth more denoising steps."""
 
-    alone_steps: int = 5
+    alone_steps: int = 4
     """Denoising steps of the first draft of a picture that is to show one thing: measured to be enough."""
     draft_steps: int = 10
     """Denoising steps of any other draft that adds one thing."""
@@ -87,7 +87,7 @@ class Effort:
 
 LEVELS = {
     "low": Effort(
-        alone_steps=4, draft_steps=8, refine_steps=10, per_thing=1, per_try=2, draft_scale=0.5, rounds=6, stall=1,
+        alone_steps=3, draft_steps=8, refine_steps=10, per_thing=1, per_try=2, draft_scale=0.5, rounds=6, stall=1,
         reply_tokens=256, name="low",
     ),
     "normal": Effort(),
