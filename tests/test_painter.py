@@ -141,6 +141,16 @@ def test_the_same_request_gives_the_same_pixels(folder: Path) -> None:
     )
 
 
+def test_weights_in_bfloat16_paint_what_autocast_paints(folder: Path) -> None:
+    painter, plain = FluxPainter(str(folder)), FluxPainter(str(folder))
+    plain._parts["transformer"] = prepare(plain.weights.load(FluxTransformer2DModel, "transformer"))
+    drawn = PaintRequest("a red apple on a beach", 3, (128, 128), denoising_steps=2)
+    edit = PaintRequest("add a cat", 1, (128, 128), painter.paint(drawn), ((2, 2, 30, 30),), denoising_steps=2)
+    assert painter._parts["transformer"].x_embedder.weight.dtype is torch.bfloat16
+    for request in (drawn, edit):
+        assert painter.paint(request).tobytes() == plain.paint(request).tobytes()
+
+
 def test_a_local_edit_denoises_its_window_alone(folder: Path) -> None:
     painter = FluxPainter(str(folder))
     canvas = Image.effect_noise((128, 128), 60).convert("RGB")

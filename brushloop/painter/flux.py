@@ -117,7 +117,7 @@ class FluxPainter:
         load, folder = self.weights.load, self.weights.folder
         with self.weights.loading():
             return {
-                "transformer": prepare(load(FluxTransformer2DModel, "transformer")),
+                "transformer": _rounded(prepare(load(FluxTransformer2DModel, "transformer"))),
                 "vae": load(AutoencoderKL, "vae"),
                 "text_encoder": load(CLIPTextModel, "text_encoder"),
                 "text_encoder_2": load(T5EncoderModel, "text_encoder_2"),
@@ -157,6 +157,16 @@ class FluxPainter:
         vae = self._parts["vae"]
         pixels: Tensor = vae.decode(latents / vae.config.scaling_factor + vae.config.shift_factor).sample.float()
         return pixels
+
+
+def _rounded(model: Any) -> Any:
+    """With the weights of linear layers in bfloat16, as autocast would round them anew in every denoising step."""
+    import torch
+
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.Linear):
+            layer.to(torch.bfloat16)
+    return model
 
 
 def _blank(request: PaintRequest) -> PaintRequest:
