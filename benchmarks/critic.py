@@ -12,8 +12,10 @@ from __future__ import annotations
 import argparse
 import random
 from collections import Counter
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from brushloop.canvas import Brief, Critique, Status
 from brushloop.critic.critic import Critic
@@ -21,9 +23,12 @@ from brushloop.critic.prompt import Seen
 from brushloop.store import Store
 from brushloop.supervision import faults
 from brushloop.supervision.judge import Judge
-from brushloop.supervision.labels import label
+from brushloop.supervision.labels import certainty, label
 from brushloop.train.states import made, otherwise
 from brushloop.vlm import open_vlm
+
+SURE = 0.9
+"""Probability of a name from which the judge counts as sure of it."""
 
 
 class Tally:
@@ -32,7 +37,7 @@ class Tally:
     def __init__(self) -> None:
         self.pairs: Counter[tuple[Status, Status]] = Counter()
 
-    def add(self, truth: tuple[Seen, ...], said: Critique) -> None:
+    def add(self, truth: Sequence[Seen], said: Critique) -> None:
         """Take one critique into account."""
         answers = {finding.element: finding.status for finding in said.findings}
         for seen in truth:
@@ -69,17 +74,21 @@ def rendered(critic: Critic, number: int) -> dict[str, float]:
     return tally.figures()
 
 
-def painted(critic: Critic, store: Store, judge: Judge, number: int) -> dict[str, float]:
+def painted(critic: Critic, store: Store, judge: Judge, number: int) -> dict[str, Any]:
     """On states from the creations of a store, also one plan step ahead of the painter, as the judge sees them.
 
-    Every second one is held against a plan that asks for one thing otherwise, so that about half are faulty.
+    Every second one is held against a plan that asks for one thing otherwise, so that about half are faulty. `sure`
+    has the figures of those elements alone that the judge names with certainty: a painted thing may be half a star.
     """
-    rng, tally, states = random.Random("otherwise-test"), Tally(), list(islice(made(store), number))
+    rng, states = random.Random("otherwise-test"), list(islice(made(store), number))
+    tally, sure = Tally(), Tally()
     for index, state in enumerate(states):
         brief, plan, step, picture = (otherwise(rng, state, training=False) if index % 4 > 1 else None) or state
-        truth = label(judge.look([picture])[0], plan, step, picture)
-        tally.add(truth.findings, critic.reflect(brief, plan, step, picture).value)
-    return {**tally.figures(), "states": len(states)}
+        sight = judge.look([picture])[0]
+        truth, said = label(sight, plan, step, picture).findings, critic.reflect(brief, plan, step, picture).value
+        tally.add(truth, said)
+        sure.add([seen for seen in truth if certainty(sight, plan.elements[seen.element]) >= SURE], said)
+    return {**tally.figures(), "states": len(states), "sure": sure.figures()}
 
 
 def main() -> None:
@@ -94,8 +103,9 @@ def main() -> None:
         figures = painted(critic, Store(arguments.store), Judge(), arguments.number)
     else:
         figures = rendered(critic, arguments.number)
+    sure = figures.pop("sure", {})
     for name, figure in figures.items():
-        print(f"{name:24} {figure:.3f}")
+        print(f"{name:24} {figure:.3f}" + (f" {sure[name]:.3f} where the judge is sure" if name in sure else ""))
 
 
 if __name__ == "__main__":

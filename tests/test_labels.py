@@ -9,7 +9,7 @@ from PIL import Image
 
 from brushloop.canvas import Brief, EditType, Element, Fault, Plan, PlanStep, Status, Verdict
 from brushloop.supervision.judge import Judge, Score, Seen, Sight, overlap, verdict
-from brushloop.supervision.labels import label
+from brushloop.supervision.labels import certainty, label
 from brushloop.supervision.world import scenes, words
 from brushloop.train.states import Made, otherwise
 
@@ -125,3 +125,10 @@ def test_a_painted_picture_is_held_against_a_plan_that_asks_otherwise() -> None:
     assert changed > 30
     foreign = state.plan.model_copy(update={"elements": (*state.plan.elements[:-1], Element(name="dragon"))})
     assert otherwise(rng, state._replace(plan=foreign)) is None
+
+
+def test_a_label_is_as_certain_as_the_least_certain_name() -> None:
+    things = Element(name="cat", count=2, boxes=(BOX, FAR))
+    half = Seen("dog", "red", FAR, 0.9, 0.4)
+    assert certainty(Sight((seen("cat"), half), "beach", "flat"), things) == 0.4
+    assert certainty(Sight((), "beach", "flat"), things) == 1.0, "nothing is certainly nothing"

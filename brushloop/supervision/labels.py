@@ -42,6 +42,11 @@ def label(sight: Sight, plan: Plan, step: int, picture: Image.Image | None = Non
     return Look(findings=tuple(findings), corrections=tuple(corrections), verdict=verdict)
 
 
+def certainty(sight: Sight, thing: Element) -> float:
+    """How sure the detector is of the names of what stands in the boxes of `thing` (0-1): the least sure of them."""
+    return min((found.name_score for box in thing.boxes if (found := _in(sight, box))), default=1.0)
+
+
 def differs(picture: Image.Image, background: str, box: Box) -> bool:
     """Whether a box holds something else than the background: a fifth of its pixels is far from all variants of it."""
     size = picture.width
