@@ -12,7 +12,7 @@ CONSTRAINT = $(if $(shell nvidia-smi -L 2>/dev/null),,-c constraints-cpu.txt)
 # pip's notices are for people at a terminal, not for logs.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: install demo test test-api test-export test-page test-scale test-trust test-vllm coverage page check bench bench-gpu lock audit sbom clean help
+.PHONY: install demo test test-api test-export test-page test-scale test-trust test-vllm coverage mutation page check bench bench-gpu lock audit sbom clean help
 
 help:
 	@echo "make install  set up $(VENV)"
@@ -26,6 +26,7 @@ help:
 	@echo "make test-trust  the long forms: kills, damage, hostile input, a browser"
 	@echo "make test-scale  a real PostgreSQL, an S3 server and a Ray cluster of two nodes, one of them killed"
 	@echo "make coverage  how much of the store, the agent and the server the tests reach"
+	@echo "make mutation  how many small changes of the store and of the loop's rules the tests notice"
 	@echo "make check    lint, format, types and the import contract"
 	@echo "make bench    measure; writes docs/bench.md"
 	@echo "make bench-gpu  FLUX.1 and an 8B language model of random weights on a GPU; writes docs/engine.md"
@@ -101,6 +102,10 @@ COVERED = */brushloop/store.py,*/objects.py,*/heads.py,*/upkeep.py,*/files.py,*/
 coverage: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -q --cov=brushloop --cov-report= --ignore-glob='tests/test_train*'
 	$(BIN)/python -m coverage report --include='$(COVERED)' --fail-under=90
+
+mutation: $(VENV)/.installed-dev
+	$(BIN)/python -m pip install --quiet "mutmut>=3.8"
+	$(BIN)/python scripts/mutation.py
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
