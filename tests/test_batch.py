@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +27,9 @@ from brushloop.errors import BackendError, ConflictError, InputError, Interrupte
 from brushloop.painter.base import OnDenoise, PaintRequest
 from brushloop.scale import cluster
 from brushloop.scale.batch import Item, Result, Results, carry_out, here, items, make
-from brushloop.scale.cluster import Room
+from brushloop.scale.cluster import Crew, Room
 from brushloop.scale.together import Together
+from brushloop.vlm import Question, Reply
 
 GOOD = ('{"prompt": "a cat and a ball", "seed": 3}', '"a ball"', '{"prompt": "a cat", "budget": {"rounds": 2}}')
 BAD = ("", "no json", '{"prompt": ""}', '{"seed": 1}', '{"prompt": "a cat", "size": [41, 41]}', "[1]", "\udce9")
@@ -157,6 +162,76 @@ def test_results_wait_for_those_before_them(tmp_path: Path) -> None:
     again.close()
 
 
+@dataclass
+class Diary:
+    """A painter and a model that take their time and note when: start and end of each picture and of each question."""
+
+    pictures: list[tuple[float, float]] = field(default_factory=list)
+    questions: list[tuple[float, float]] = field(default_factory=list)
+    seconds: float = 0.1
+
+    def studio(self, home: Path) -> Studio:
+        diary = self
+
+        class Painter(ToyPainter):
+            def paint(self, request: PaintRequest, on_denoise: OnDenoise | None = None) -> Image.Image:
+                with noted(diary.pictures, diary.seconds):
+                    return super().paint(request, on_denoise)
+
+        class Model(ToyVLM):
+            def ask(self, question: Question) -> Reply:
+                with noted(diary.questions, diary.seconds):
+                    return super().ask(question)
+
+        return Studio(Painter(), Model(), home)
+
+    def beside(self) -> int:
+        """How many questions were asked while a picture was painted."""
+        return sum(any(a < end and start < b for a, b in self.pictures) for start, end in self.questions)
+
+    def one_by_one(self) -> bool:
+        """Whether no two pictures were painted at once."""
+        spans = sorted(self.pictures)
+        return all(a[1] <= b[0] for a, b in pairwise(spans))
+
+
+@contextmanager
+def noted(spans: list[tuple[float, float]], seconds: float) -> Iterator[None]:
+    begin = time.monotonic()
+    yield
+    time.sleep(seconds)
+    spans.append((begin, time.monotonic()))
+
+
+def test_one_line_is_planned_and_judged_while_another_is_painted(tmp_path: Path) -> None:
+    source = tmp_path / "many.jsonl"
+    source.write_text("".join(json.dumps({"prompt": "a cat and a ball", "seed": seed}) + "\n" for seed in range(6)))
+    alone, side = Diary(), Diary()
+    carry_out(source, tmp_path / "alone.jsonl", here(alone.studio(tmp_path / "a")))
+    carry_out(source, tmp_path / "side.jsonl", here(side.studio(tmp_path / "b"), at_once=3))
+    assert alone.beside() == 0 and side.beside() >= len(side.questions) // 2
+    assert side.one_by_one(), "a painter is one machine: it paints one picture at a time"
+    heads = [[result["head"] for result in told(tmp_path / f"{name}.jsonl")] for name in ("alone", "side")]
+    assert heads[0] == heads[1]
+
+
+def test_streams_of_one_studio_overlap_in_asyncio(tmp_path: Path) -> None:
+    diary = Diary()
+    studio = diary.studio(tmp_path / "home")
+
+    async def one(seed: int) -> str:
+        last: Any = None
+        async for event in studio.stream("a cat and a ball", seed):
+            last = event
+        return str(last["creation"]["stop_reason"])
+
+    async def all_of_them() -> list[str]:
+        return await asyncio.gather(*(one(seed) for seed in range(3)))
+
+    assert asyncio.run(all_of_them()) == ["accepted"] * 3
+    assert diary.beside() >= len(diary.questions) // 2 and diary.one_by_one()
+
+
 class Pairs(ToyPainter):
     """Paints several at once, and takes its time."""
 
@@ -211,6 +286,19 @@ def test_room_on_a_cluster() -> None:
     assert cluster._fitting({"CPU": 3, "GPU": 2}, Room(gpus=0.5, cpus=1)) == 3
     with pytest.raises(InputError, match=r"the cluster has 0 GPU, 8 CPU, and a replica would take 0.5 GPU"):
         cluster._fitting({"CPU": 8}, Room(gpus=0.5))
+
+
+def test_a_line_that_a_replica_died_with_works_alone() -> None:
+    one, two = object(), object()
+    crew = Crew(Room(at_once=2), start=object, ready=[one, two])
+    first, second, suspect = (Item(line, f"x-{line}", b"") for line in (1, 2, 3))
+    crew.deaths[suspect.id] = 1
+    crew.at_work["a"] = one, first
+    assert crew.idle(second) is two and crew.idle(suspect) is two, "the one with the fewest"
+    crew.at_work["b"] = two, suspect
+    assert crew.idle(second) is one, "it has no company"
+    crew.at_work = {"a": (one, first), "b": (two, second)}
+    assert crew.idle(first) is one and crew.idle(suspect) is None, "and takes none"
 
 
 def test_no_cluster_is_told_at_once() -> None:

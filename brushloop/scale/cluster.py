@@ -73,11 +73,21 @@ class Crew:
         replica = self.start()
         self.loading[replica.load.remote()] = replica
 
-    def idle(self) -> Any:
-        """A replica that can take one more line: the one with the fewest; None if all are busy."""
-        busy = Counter(id(replica) for replica, _ in self.at_work.values())
-        free = [replica for replica in self.ready if busy[id(replica)] < self.room.at_once]
-        return min(free, key=lambda replica: busy[id(replica)], default=None)
+    def idle(self, item: Item) -> Any:
+        """A replica that can take this line: the one with the fewest; None if all are busy.
+
+        A line that a replica died with works alone from then on: if it is what kills them, no other line pays for it.
+        """
+        lines: dict[int, list[str]] = {id(replica): [] for replica in self.ready}
+        for replica, other in self.at_work.values():
+            lines.setdefault(id(replica), []).append(other.id)
+
+        def free(replica: Any) -> bool:
+            there = lines[id(replica)]
+            alone = any(self.deaths[name] for name in [item.id, *there])
+            return len(there) < (1 if alone else self.room.at_once)
+
+        return min(filter(free, self.ready), key=lambda replica: len(lines[id(replica)]), default=None)
 
     def lose(self, replica: Any) -> None:
         """Let a dead replica go, and ask for another; once for each, though each of its lines tells of it."""
@@ -121,7 +131,7 @@ def _led(ray: Any, crew: Crew, left: Iterator[Item]) -> Iterator[Result]:
     again: list[Item] = []
     item = next(left, None)
     while item is not None or crew.at_work:
-        while item is not None and (replica := crew.idle()) is not None:
+        while item is not None and (replica := crew.idle(item)) is not None:
             crew.at_work[replica.make.remote(item)] = replica, item
             item = again.pop() if again else next(left, None)
         done, _ = ray.wait([*crew.at_work, *crew.loading], num_returns=1)
