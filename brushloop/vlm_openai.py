@@ -41,6 +41,9 @@ class ServedVLM:
         AwayError: nothing answers.
     """
 
+    shared = True
+    """Whether several threads may ask it at once."""
+
     def __init__(self, where: str, pause: Callable[[float], None] = time.sleep) -> None:
         try:
             import openai

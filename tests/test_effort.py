@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -154,6 +156,33 @@ def test_room_follows_what_was_needed() -> None:
 def test_a_reply_that_never_ends_is_cut_all_the_same() -> None:
     reply = Bounded(Wordy(10**6), 100).ask(Question("look: x", {}, max_tokens=1024))
     assert reply.cut and reply.tokens_out == 1124
+
+
+class Busy(Wordy):
+    """A model that waits in each reply for a second question, and notes how many it had at most."""
+
+    def __init__(self, shared: bool) -> None:
+        super().__init__(1)
+        self.shared, self.most, self._inside, self._second = shared, 0, 0, threading.Event()
+
+    def ask(self, question: Question) -> Reply:
+        self._inside += 1
+        self.most = max(self.most, self._inside)
+        if self._inside == 2:
+            self._second.set()
+        self._second.wait(0.2)
+        self._inside -= 1
+        return super().ask(question)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_model_in_this_process_is_asked_one_question_at_a_time(shared: bool) -> None:
+    model = Busy(shared)
+    bounded = Bounded(model, 100)
+    with ThreadPoolExecutor(2) as pool:
+        for reply in [pool.submit(bounded.ask, Question("look: x", {})) for _ in range(2)]:
+            reply.result()
+    assert (model.most, len(model.asked)) == (2 if shared else 1, 2)
 
 
 # Forecasts

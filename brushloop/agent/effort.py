@@ -7,7 +7,9 @@ things may be small; replies of a model get room for twice what they took so far
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -101,20 +103,25 @@ LEVELS = {
 class Bounded:
     """A model whose replies get room by what they took so far. One that is cut is asked again with all the room.
 
-    So the limit never changes what is answered, only how long a model may babble.
+    So the limit never changes what is answered, only how long a model may babble. One that does not say that it can be
+    `shared`, as a server can, is asked one question at a time: replies written side by side in one process take longer
+    than one after the other, and keep the painter of another thread waiting.
     """
 
     def __init__(self, vlm: VLM, first: int) -> None:
         self.vlm, self.ref = vlm, vlm.ref
         self._first, self._longest = first, dict[str, int]()
+        self._turn = nullcontext() if getattr(vlm, "shared", False) else threading.Lock()
 
     def ask(self, question: Question) -> Reply:
         """As the model's, with a limit of tokens of its own."""
         kind = question.text.partition(":")[0]
         room = min(question.max_tokens, max(self._first, 2 * self._longest.get(kind, 0)))
-        reply = self.vlm.ask(replace(question, max_tokens=room))
+        with self._turn:
+            reply = self.vlm.ask(replace(question, max_tokens=room))
         if reply.cut and room < question.max_tokens:
-            more = self.vlm.ask(question)
+            with self._turn:
+                more = self.vlm.ask(question)
             both = {name: getattr(reply, name) + getattr(more, name) for name in _COUNTED}
             reply = replace(more, **both)
         self._longest[kind] = max(self._longest.get(kind, 0), reply.tokens_out)
