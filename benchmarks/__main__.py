@@ -143,9 +143,30 @@ def effort(number: int = 200) -> Figures:
     return measure(max(6, number // 8))
 
 
+def disk() -> Figures:
+    """Bytes of finished creations, against those of their pictures."""
+    from benchmarks.limits import measure_disk
+
+    return measure_disk()
+
+
+def rounds() -> Figures:
+    """A round of the loop, against two full passes."""
+    from benchmarks.limits import measure_rounds
+
+    return measure_rounds()
+
+
+def jobs() -> Figures:
+    """Creations at once, against the busier engine alone."""
+    from benchmarks.limits import measure_jobs
+
+    return measure_jobs()
+
+
 PARTS: dict[str, Callable[..., Figures]] = {
     "start": start, "loop": loop, "demo": demo, "sizes": sizes, "judge": judge, "critic": critic, "scenes": scenes,
-    "painted": painted, "calibration": calibration, "effort": effort,
+    "painted": painted, "calibration": calibration, "effort": effort, "disk": disk, "rounds": rounds, "jobs": jobs,
 }  # fmt: skip
 
 
@@ -158,6 +179,7 @@ def page(figures: dict[str, Figures], when: str) -> str:
     from benchmarks.calibration import table as reliability
     from benchmarks.effort import share
     from benchmarks.effort import table as spent
+    from benchmarks.limits import table as limits
 
     def faults(part: str, *names: str) -> str:
         return " | ".join(f"{figures[part][name]:.3f}" for name in names)
@@ -186,6 +208,7 @@ machine; only ratios within one run mean much.
 | painter folder | 40 MiB | {size["painter"]:.1f} MiB | `sizes` |
 | vision-language folder | 64 MiB | {size["vlm"]:.1f} MiB | `sizes` |
 | judge | | {size["judge"]:.1f} MiB | `sizes` |
+{limits(figures)}
 
 ## The judge
 On renders that it never saw (its own division of the world): object F1 **{seen["f1"]:.3f}** (precision
