@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,14 @@ from typing import Any
 import many
 import pytest
 from fakes import ToyPainter, ToyVLM
+from fastapi.testclient import TestClient
 
 from brushloop import Creation, Store, Studio
 from brushloop.agent import postgres
 from brushloop.agent.checkpoints import forget
 from brushloop.agent.hold import hold
 from brushloop.errors import BackendError, ConflictError, UnwritableError
+from brushloop.serve.app import create_app
 from brushloop.upkeep import collect
 
 pytestmark = pytest.mark.scale
@@ -37,6 +40,22 @@ def record(*given):
     return made
 nodes._record = record
 Studio(ToyPainter(), ToyVLM()).paint(sys.argv[2], 5, id=sys.argv[3])
+"""
+
+SERVED = """
+import os, signal, sys, time
+from fakes import ToyPainter, ToyVLM
+from fastapi.testclient import TestClient
+from brushloop import Studio
+from brushloop.serve.app import create_app
+def during(done):
+    if done == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+with TestClient(create_app(Studio(ToyPainter(during=during), ToyVLM())), base_url="http://localhost") as client:
+    for seed in (5, 6):
+        answer = client.post("/v1/creations", json={"prompt": sys.argv[1], "seed": seed})
+        print(answer.status_code, answer.json()["id"], flush=True)
+    time.sleep(60)
 """
 
 
@@ -98,6 +117,26 @@ def test_killed_after_any_node_it_goes_on_to_the_same_bytes(
     assert resumed.hashes == near(tmp_path, monkeypatch).hashes
     forget(resumed.store)  # whoever was killed in the very last node could not clean up; `brushloop gc` does
     assert rows(database) == 0 and Store(there).verify("one") == []
+
+
+def test_another_service_goes_on_with_what_a_killed_one_accepted(
+    there: str, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On another machine, too: it knows nothing but the bucket and the database."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    done = subprocess.run([sys.executable, "-c", SERVED, PROMPT], capture_output=True, text=True, timeout=120)
+    assert done.returncode == -9, done.stderr[-2000:]
+    accepted = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("202 ")]
+    assert accepted
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another machine"))
+    with TestClient(create_app(Studio(ToyPainter(), ToyVLM())), base_url="http://localhost") as client:
+        for id in accepted:
+            until = time.monotonic() + 60
+            while client.get(f"/v1/creations/{id}").json()["state"] != "finished" and time.monotonic() < until:
+                time.sleep(0.1)
+            assert client.get(f"/v1/creations/{id}").json()["state"] == "finished"
+    assert Studio(ToyPainter(), ToyVLM()).open(accepted[0]).hashes == near(tmp_path, monkeypatch).hashes
+    assert all(Store(there).verify(id) == [] for id in accepted) and rows(database) == 0
 
 
 def test_several_at_once_share_one_database(there: str, database: str) -> None:

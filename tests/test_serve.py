@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from PIL import Image
 from serving import toy_studio
 
 from brushloop import Studio
+from brushloop.agent.hold import hold
 from brushloop.creation import read_recipe
 from brushloop.errors import AwayError, InputError
 from brushloop.serve.app import create_app
@@ -328,6 +330,21 @@ def test_what_was_accepted_goes_on_after_a_restart(home: Path) -> None:
     for seed, each in enumerate(done):
         direct = Studio(ToyPainter(), ToyVLM(), home / "direct").paint(PROMPT, seed)
         assert each["head"] == direct.head
+
+
+def test_what_somebody_else_still_holds_stays_accepted(home: Path) -> None:
+    """As after a machine was cut off: its lock is let go late. Others are not kept waiting."""
+    made = toy_studio(home)
+    with hold(made.store, "key-held"), TestClient(create_app(made), base_url="http://localhost") as client:
+        jobs = client.app.state.jobs  # type: ignore[attr-defined]
+        jobs.submit(lambda _: made.begin(PROMPT, id="key-held"))
+        assert settled(client, submit(client, seed=1)["id"])["state"] == "finished"
+        time.sleep(3)  # longer than who asks waits in vain
+        assert client.get("/v1/creations/key-held").json()["state"] == "running"
+    with TestClient(create_app(toy_studio(home)), base_url="http://localhost") as client:
+        assert settled(client, "key-held")["state"] == "finished"
+        kinds = [event["type"] for _, event in told(client, "key-held")]
+        assert kinds.count("running") == 1 and "failed" not in kinds
 
 
 def test_bad_input_is_told_with_a_code(client: Client) -> None:

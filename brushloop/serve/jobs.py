@@ -95,9 +95,14 @@ class Jobs:
                 return
             turn = job.said if self.store.head(id) == job.at else ""
             if turn or not self._ended(id):
-                self._tell(id, "running")
+                if job.state != "running":  # it was killed while it ran, or tries again
+                    self._tell(id, "running")
                 try:
                     self._go(id, job, turn)
+                except ConflictError:  # somebody else works on it: perhaps a machine cut off, which lets go late
+                    with self._changed:
+                        self._queue.append(id)
+                    return
                 except BrushloopError as error:
                     still = turn and self.store.head(id) == job.at  # nothing came of it: the creation is as it was
                     self._tell(id, "refused" if still else "failed", error={"code": error.code, "message": str(error)})
