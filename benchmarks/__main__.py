@@ -164,13 +164,22 @@ def jobs() -> Figures:
     return measure_jobs()
 
 
+def kinds(number: int = 200) -> Figures:
+    """Kinds of edit, in phrasings that training never said."""
+    from benchmarks.kinds import measure
+    from brushloop.vlm import open_vlm
+
+    return measure(open_vlm("embedded"), max(2, number // 10))
+
+
 PARTS: dict[str, Callable[..., Figures]] = {
     "start": start, "loop": loop, "demo": demo, "sizes": sizes, "judge": judge, "critic": critic, "scenes": scenes,
     "painted": painted, "calibration": calibration, "effort": effort, "disk": disk, "rounds": rounds, "jobs": jobs,
+    "kinds": kinds,
 }  # fmt: skip
 
 
-SAMPLED = ("critic", "scenes", "painted", "calibration", "effort")
+SAMPLED = ("critic", "scenes", "painted", "calibration", "effort", "kinds")
 """Parts whose size `--number` sets."""
 
 
@@ -181,15 +190,16 @@ def page(figures: dict[str, Figures], when: str) -> str:
     from benchmarks.effort import table as spent
     from benchmarks.limits import table as limits
 
-    def faults(part: str, *names: str) -> str:
-        return " | ".join(f"{figures[part][name]:.3f}" for name in names)
+    def faults(of: Figures) -> str:
+        told = " | ".join(f"{of[name]:.3f}" for name in (*said, "not yet called wrong"))
+        return f"({of['elements']:.0f} elements) | {told}"
 
-    early = {part: f"{figures[part]['not yet called wrong']:.3f}" for part in ("critic", "painted")}
     said = "wrong precision", "wrong recall", "missing precision", "missing recall", "fault precision", "fault recall"
     begin, around, paint, size = figures["start"], figures["loop"], figures["demo"], figures["sizes"]
     cost = f"{around['cpu'] - around['pictures']:.2f} ms; with pixels {around['cpu']:.2f}, wall {around['wall']:.2f}"
     torch = "with" if begin["torch"] else "no"
-    seen, told = figures["judge"], figures["scenes"]
+    seen, told, kinds = figures["judge"], figures["scenes"], figures["kinds"]
+    weak = ", ".join(f"{name} {share:.2f}" for name, share in kinds["kinds"].items() if share < 0.95)
     sure, work, steps = figures["calibration"], share(figures["effort"]), share(figures["effort"], "steps")
     stops = ", ".join(f"{reason} {count}" for reason, count in sorted(told["stops"].items()))
     return f"""# Figures
@@ -232,18 +242,25 @@ ones, at most 0.03 of "not yet" called wrong. (`critic`, `painted`)
 
 | states | {" | ".join(said)} | not yet called wrong |
 |---|{"---|" * 7}
-| rendered, held out ({figures["critic"]["elements"]:.0f} elements) | {faults("critic", *said)} | {early["critic"]} |
-| painted ({figures["painted"]["elements"]:.0f} elements) | {faults("painted", *said)} | {early["painted"]} |
+| rendered, held out {faults(figures["critic"])} |
+| painted {faults(figures["painted"])} |
+| painted, where the judge is sure {faults(figures["painted"]["sure"])} |
 
 Painted states are the drafts and refinements of the scene benchmark, labelled by the judge, each as far as it was
 painted and one plan step ahead: there something is really missing, which the painter hardly ever leaves out. Every
-second one is held against a plan that asks for one thing otherwise, or hardly anything would be wrong.
+second one is held against a plan that asks for one thing otherwise, or hardly anything would be wrong. What is painted
+may be half a star, and the judge errs there too: it is called sure where its names have a probability of 0.9 or more.
 
 How far its scores can be believed, on {sure["number"]} elements of rendered held-out states: expected calibration
 error **{sure["error"]:.3f}**, Brier score {sure["brier"]:.3f}. The judge, asked for a second opinion, disagrees with
 the critic on {sure["disputed"]:.3f} of them, and is right in {sure["second right"]:.2f} of those. (`calibration`)
 
 {reliability(sure)}
+
+## Kinds of edit
+Which of the 26 kinds is asked for, or none, in {kinds["number"]} wishes whose phrasings training never said:
+**{kinds["accuracy"]:.3f}** right (bar 0.95); sure of {kinds["sure"]:.2f}, and right in
+{kinds["right if sure"]:.3f} of those. Below the bar: {weak or "none"}. (`kinds`)
 
 ## Effort
 Held-out prompts, as many easy ones (one object) as hard ones (two with a number, a place or two colours). Effort is the
