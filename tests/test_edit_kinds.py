@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 from fakes import MODEL, tokens
 
+from benchmarks.kinds import measure
 from brushloop.canvas import Correction, Critique, EditType, Step, StepKind, Verdict
 from brushloop.edits import DEFINITIONS, STAGE_ONE, Expert, Group, everywhere
 from brushloop.errors import InputError, ReplyError
@@ -16,6 +17,7 @@ from brushloop.planner.kinds import SURE, instructions, kind_of, schema
 from brushloop.record import read_step, step_json
 from brushloop.store import Store
 from brushloop.vlm import Question, Reply, Token
+from brushloop.vlm_embedded import EmbeddedVLM
 
 
 @dataclass
@@ -106,3 +108,9 @@ def test_every_kind_is_stored_and_read_again() -> None:
         asked = Correction(edit=kind, instruction="do it")
         step = Step(kind=StepKind.REFLECT, critique=Critique(corrections=(asked,), verdict=Verdict.REFINE))
         assert store.get_step(store.put_step(step)) == step == read_step(step_json(step), "it")
+
+
+@pytest.mark.models
+def test_the_model_that_ships_tells_kinds_in_phrasings_that_it_never_heard() -> None:
+    figures = measure(EmbeddedVLM(), number=3)
+    assert figures["accuracy"] >= 0.85, figures["mistaken"]

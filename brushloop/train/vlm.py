@@ -443,8 +443,8 @@ def kind_lesson(rng: random.Random) -> Lesson:
     return Lesson(f"{LEAD} {' '.join(words)}", answer(said))
 
 
-QUESTIONS = ("plan", "look")
-"""What the model may be asked. It learns kinds of edit too, but tells too few in phrasings it never heard."""
+QUESTIONS = ("plan", "look", "kind")
+"""What the model may be asked."""
 
 
 def world_card() -> dict[str, list[str]]:
