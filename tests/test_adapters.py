@@ -202,6 +202,21 @@ def test_diffusers_saves_it_and_everyone_reads_it_back(tmp_path: Path) -> None:
     assert all(torch.equal(written.up[layer], adapter.up[layer]) for layer in adapter.up)
 
 
+def test_what_is_installed_is_half_as_large_and_adds_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "INSTALLED", tmp_path / "installed")
+    adapter, models = some(tiny()), (tiny(), tiny())
+    path = files.write(adapter, tmp_path / "process.safetensors")
+    made = files.install(path)
+    assert made == tmp_path / "installed" / "process.safetensors"
+    assert made.stat().st_size < 0.6 * path.stat().st_size
+    again = files.installed("process")
+    assert again and again.domains == NAMES == files.trained() and again.form == adapter.form and again.rank == 4
+    for model, each in zip(models, (adapter, again), strict=True):
+        Merger(model).use(Part(each, "sketch"))
+    change = run(models[0]) - run(tiny())
+    assert 0 < (run(models[0]) - run(models[1])).norm() < 0.02 * change.norm()
+
+
 def test_peft_saves_and_loads_it(tmp_path: Path) -> None:
     config = layers.AsymmetricConfig(r=4, lora_alpha=8, target_modules=["to_q", "to_k"], domains=list(NAMES))
     model = get_peft_model(tiny(), config)

@@ -7,6 +7,7 @@ this code, not the noise of a small sample.
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -15,10 +16,17 @@ import torch
 from brushloop import Studio
 from brushloop.canvas import Brief, StepKind
 from brushloop.critic.critic import Critic
+from brushloop.painter.adapters import files
+from brushloop.painter.adapters.adapter import linears
+from brushloop.painter.adapters.merge import Merger, Part
+from brushloop.painter.backbone import Backbone
+from brushloop.painter.domains import domain
 from brushloop.painter.flux import FluxPainter
+from brushloop.painter.workshop import Workshop
 from brushloop.planner.planner import Planner
 from brushloop.supervision import faults
 from brushloop.supervision.judge import WEIGHTS
+from brushloop.supervision.processes import DOMAINS
 from brushloop.supervision.world import scenes, words
 from brushloop.vlm_embedded import EmbeddedVLM
 from brushloop.weights import SHIPPED
@@ -87,3 +95,25 @@ def test_a_creation_from_end_to_end() -> None:
     again = Studio(home=studio.store.url + "-again").paint(creation.brief.prompt, seed=7, budget={"rounds": 3})
     assert again.hashes == creation.hashes
     assert not studio.store.verify(creation.id)
+
+
+def test_the_domains_that_vector_art_teaches_are_installed_for_this_painter() -> None:
+    assert files.trained() == tuple(DOMAINS)
+    workshop = Workshop()
+    assert {each.name for each in workshop.domains()} == set(DOMAINS)
+    adapter, transformer = files.installed("process"), Backbone(None).transformer
+    assert adapter is not None
+    adapter.check(transformer)
+    before = linears(transformer)["transformer_blocks.0.attn.to_q"].weight.clone()
+    Merger(transformer).use(Part(adapter, "emoji"))
+    assert not torch.equal(linears(transformer)["transformer_blocks.0.attn.to_q"].weight, before)
+
+
+def test_a_making_goes_on_from_frame_to_frame() -> None:
+    """More is painted at the end than at first, and a frame is like the one before it."""
+    kind = domain("emoji")
+    made = Workshop().open(kind, reads=False).paint("a house", kind, seed=7, steps=12)
+    frames = [np.asarray(frame, float) for frame in made.frames]
+    painted = [(np.abs(frame - frame[0].mean(0)).max(-1) > 40).mean() for frame in frames]
+    assert len(frames) == 4 and painted[-1] > 1.5 * painted[0] > 0, painted
+    assert all(np.abs(two - one).mean() < 0.5 * two.std() for one, two in pairwise(frames))

@@ -6,12 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
+import tiny_flux
 import torch
 from accelerate import debug_launcher
 from torch import Tensor, nn
 
 from brushloop.canvas import Element
 from brushloop.errors import InputError, WeightsError
+from brushloop.painter.adapters import files
 from brushloop.train.__main__ import install, run
 from brushloop.train.loop import Recipe, fit, worn
 from brushloop.train.vlm import on_sheet
@@ -191,6 +193,9 @@ def test_installing_brings_the_card(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (made / "config.json").write_text("{}")
     target = install("vlm", made)
     assert (target / "config.json").is_file() and "license: apache-2.0" in (target / "README.md").read_text()
+    monkeypatch.setattr("brushloop.painter.adapters.files.INSTALLED", tmp_path / "adapters")
+    target = install("process", files.write(tiny_flux.adapter(("emoji",)), tmp_path / "process.safetensors"))
+    assert files.trained() == ("emoji",) and "recraft.safetensors" in (target.parent / "README.md").read_text()
 
 
 def test_what_is_drawn_is_mapped_onto_the_sheet() -> None:

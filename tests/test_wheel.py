@@ -69,10 +69,12 @@ def test_wheel_holds_nothing_that_would_be_unpickled(contents: dict[str, int]) -
 
 @pytest.mark.models
 def test_weights_are_in_the_wheel_and_small(contents: dict[str, int]) -> None:
-    for name in ("painter/model_index.json", "vlm/config.json", "vlm/model.safetensors"):
+    shipped = ("painter/model_index.json", "vlm/config.json", "vlm/model.safetensors", "adapters/recraft.safetensors")
+    for name in shipped:
         assert f"brushloop/models/{name}" in contents
     assert mebibytes(contents, "brushloop/models/painter/") <= 40
     assert mebibytes(contents, "brushloop/models/vlm/") <= 64
+    assert mebibytes(contents, "brushloop/models/adapters/") <= 16
 
 
 @pytest.mark.models

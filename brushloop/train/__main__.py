@@ -27,6 +27,7 @@ from brushloop.train.loop import R, fitted
 from brushloop.weights import SHIPPED
 
 NAMES = ("autoencoder", "judge", "teacher", "painter", "states", "vlm", "process", "recraft", "instruct", "editor")
+CARDS = Path(__file__).parent / "cards"
 PROMPTS = 600
 """How many training prompts are painted for the closed loop, where nothing else is said."""
 ON_RECORDS = ("supervise", "sample")
@@ -155,14 +156,15 @@ def install(name: str, made: Path) -> Path:
 
         return Path(shutil.copy(made, WEIGHTS))
     if name in ("process", "recraft", "instruct", "editor"):
-        from brushloop.painter.adapters.files import INSTALLED
+        from brushloop.painter.adapters import files
 
-        INSTALLED.mkdir(parents=True, exist_ok=True)
-        return Path(shutil.copy(made, INSTALLED / made.name))
+        path = files.install(made)
+        shutil.copy(CARDS / "adapters.md", path.parent / "README.md")
+        return path
     target = SHIPPED / name
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(made, target)
-    shutil.copy(Path(__file__).parent / "cards" / f"{name}.md", target / "README.md")
+    shutil.copy(CARDS / f"{name}.md", target / "README.md")
     return target
 
 

@@ -26,7 +26,7 @@ CONFIG = "lora_adapter_metadata"
 OURS = "asymmetric"
 """What we add to it, inside its free field `auto_mapping`: domains, form, cells."""
 INSTALLED = SHIPPED / "adapters"
-"""The adapters that come with the package: `process.safetensors` and `recraft.safetensors`."""
+"""The adapters that come with the package, in bfloat16: `process.safetensors` and `recraft.safetensors`."""
 
 
 def read(path: str | Path, names: Sequence[str] = ()) -> Adapter:
@@ -103,6 +103,21 @@ def export(adapter: Adapter, omega: Omega, path: str | Path) -> Path:
     return _save(state, {}, path)
 
 
+def install(path: Path) -> Path:
+    """Copy an adapter to those that come with the package, in bfloat16: half the size, its header as it was.
+
+    Raises:
+        WeightsError: there is no such file, or it is damaged.
+        UnwritableError: it cannot be written there.
+    """
+    from safetensors import safe_open
+
+    state, _ = _load(path)
+    with safe_open(path, "pt") as file:
+        header = file.metadata() or {}
+    return _save(state, header, INSTALLED / path.name, torch.bfloat16)
+
+
 def installed(kind: str) -> Adapter | None:
     """The adapter of a kind, `process` or `recraft`, that comes with the package; None while there is none."""
     path = INSTALLED / f"{kind}.safetensors"
@@ -157,7 +172,9 @@ def _damaged(path: Path) -> WeightsError:
     return WeightsError(f"{path} is no whole safetensors file: copy it again, or name another")
 
 
-def _save(state: Mapping[str, Tensor], header: Mapping[str, str], path: str | Path) -> Path:
+def _save(
+    state: Mapping[str, Tensor], header: Mapping[str, str], path: str | Path, dtype: torch.dtype = torch.float32
+) -> Path:
     from safetensors.torch import save
 
     from brushloop.files import write_atomically
@@ -165,7 +182,7 @@ def _save(state: Mapping[str, Tensor], header: Mapping[str, str], path: str | Pa
     target = Path(path)
     if target.suffix != ".safetensors":
         raise InputError(f"cannot write an adapter to {target}: let the name end in .safetensors")
-    made = save({key: value.to(torch.float32) for key, value in state.items()}, {"format": "pt", **header})
+    made = save({key: value.to(dtype) for key, value in state.items()}, {"format": "pt", **header})
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
