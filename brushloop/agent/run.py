@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -106,14 +107,16 @@ def run(
         while waiting and not (afresh and (waiting in pause.before or wished())):
             before, after = (pause.before, pause.after) if interrupt is None else ((), NODES)  # then node by node
             last = waiting
-            graph.invoke(
+            running = graph.stream(
                 None,
                 config,
                 context=context,
+                stream_mode=[],  # the nodes tell what they do themselves
                 durability="sync",
                 interrupt_before=list(before),
                 interrupt_after=list(after),
             )
+            deque(running, maxlen=0)
             waiting, afresh = _waiting(graph, config), True
             if interrupt is None or last in pause.after:
                 break
