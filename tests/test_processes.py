@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks import recraft
 from brushloop.painter.domains import domain, domains
 from brushloop.supervision import processes
 from brushloop.supervision.processes import DOMAINS, Making, cut, drawing, held_out, layers_of, make
@@ -90,3 +91,21 @@ def test_a_sweep_is_a_part_of_the_way() -> None:
 def test_an_unknown_domain_is_refused() -> None:
     with pytest.raises(ValueError, match="no makings of 'cook'"):
         make("cook", random.Random(0), 9, 48)
+
+
+def test_the_benchmark_knows_an_order_from_its_reverse() -> None:
+    def bars(*which: int) -> Image.Image:
+        picture = Image.new("RGB", (64, 64), "white")
+        for number in which:
+            picture.paste((200, 30 * number, 0), (8 + 12 * number, 8, 20 + 12 * number, 56))
+        return picture
+
+    true = [bars(*range(number)) for number in (1, 2, 3, 4)]
+    back = [bars(*range(4 - number, 4)) for number in (1, 2, 3, 4)]
+    same, turned = recraft.figures(true, true), recraft.figures(back, true)
+    assert same["kept"] == turned["kept"] == turned["kept truly"] == 1
+    assert same["order"] == same["by columns"] == pytest.approx(1) and abs(same["by edges"]) < 0.2
+    assert turned["order"] == pytest.approx(-1) and same["soft"] > 0.8 and turned["soft"] < -0.8
+    gone = [bars(0, 1), bars(0, 2), bars(0, 1, 3), bars(0, 1, 2, 3)]
+    assert recraft.figures(gone, true)["kept"] == pytest.approx((0.5 + 0.5 + 1) / 3)
+    assert recraft.agreement(np.zeros(5), np.arange(5.0)) == 0

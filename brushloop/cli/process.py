@@ -171,8 +171,8 @@ def _write_guide(made: Process, given: Path | None, path: Path) -> None:
         told += " The last state is the picture given; those before it were painted backwards from it."
     exporter = exporter_for(path)
     name = path.name[: -len(exporter.suffix)]
-    title = made.prompt or (given.stem if given else made.domain)
-    told = told[0].upper() + told[1:]
+    title = made.prompt or (given.stem.replace("_", " ").replace("-", " ").strip() if given else "") or made.domain
+    title, told = (text[0].upper() + text[1:] for text in (title, told))
     write(process_book(title, made.frames, made.texts, told, name, domain(made.domain)), exporter, path)
 
 
