@@ -67,7 +67,8 @@ def same_plans(served: ServedVLM, local: EmbeddedVLM, sizes: Sizes) -> list[str]
 
 
 def _parting(ours: Reply, theirs: Reply) -> str:
-    at = next((i for i, (a, b) in enumerate(zip(ours.text, theirs.text, strict=False)) if a != b), -1)
+    pairs = zip(ours.text, theirs.text, strict=False)
+    at = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(ours.text), len(theirs.text)))
     told = []
     for reply in (ours, theirs):
         start = 0
