@@ -78,7 +78,9 @@ def test_it_plans_as_the_model_itself_does(vlm: ServedVLM) -> None:
 def test_it_sees_two_pictures_and_says_how_sure_it_is(vlm: ServedVLM) -> None:
     answer = Critic(vlm).reflect(Brief(prompt="a cat and a red ball"), SHORT, 0, Image.new("RGB", (128, 128), "white"))
     scores = [finding.score for finding in answer.value.findings if finding.score is not None]
-    assert any(0 < score < 1 for score in scores), scores
+    assert scores and all(0 <= score <= 1 for score in scores)
+    told = [token.logprob for token in answer.replies[-1].tokens]
+    assert any(logprob is not None and logprob < 0 for logprob in told), "the server tells how sure it is of each token"
     assert answer.replies[-1].tokens_in > 72, "two pictures of 36 tokens each"
 
 
