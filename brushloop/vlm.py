@@ -109,6 +109,8 @@ class Answer(Generic[N]):
 def ask(vlm: VLM, question: Question, noun: type[N]) -> Answer[N]:
     """Ask, read the reply as `noun`, and repair once if it does not fit.
 
+    A model is told what did not fit; one that knows only its own questions is asked the same again, warmer.
+
     Raises:
         ReplyError: the second reply does not fit either; the message names the first field at fault.
     """
@@ -116,8 +118,10 @@ def ask(vlm: VLM, question: Question, noun: type[N]) -> Answer[N]:
     try:
         return Answer(_read(first, noun), (first,))
     except _Misfit as misfit:
-        text = f"{question.text}\nYour last reply did not fit the schema ({misfit}). Answer again, JSON only."
-    second = _asked(vlm, replace(question, text=text, seed=question.seed + 1))
+        told = f"{question.text}\nYour last reply did not fit the schema ({misfit}). Answer again, JSON only."
+    again = replace(question, seed=question.seed + 1)
+    again = replace(again, text=told) if own_questions(vlm) is None else replace(again, temperature=1.0)
+    second = _asked(vlm, again)
     try:
         return Answer(_read(second, noun), (first, second))
     except _Misfit as misfit:
@@ -125,6 +129,12 @@ def ask(vlm: VLM, question: Question, noun: type[N]) -> Answer[N]:
             f"{vlm.ref.id} answered twice with something that is not a {noun.__name__}: {misfit}; "
             "try another model or seed"
         ) from misfit
+
+
+def own_questions(vlm: VLM) -> frozenset[str] | None:
+    """The kinds of question that a model was trained on, where it knows no others; None for one that reads any."""
+    known = getattr(vlm, "questions", None)
+    return known if isinstance(known, frozenset) else None
 
 
 def _asked(vlm: VLM, question: Question) -> Reply:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
-from fakes import PLAN, ToyPainter, ToyVLM, look
+from fakes import MODEL, PLAN, ToyPainter, ToyVLM, look
 
 from brushloop import Studio
 from brushloop.canvas import Brief, Element, Plan, PlanStep, StepKind, Task
 from brushloop.planner.planner import TRIES, Planner
+from brushloop.vlm import Question, Reply
 from brushloop.vlm_embedded import EmbeddedVLM
 
 BRIEF = Brief(prompt="a cat and a red ball on a beach")
@@ -64,3 +66,27 @@ def test_what_no_plan_names_is_told_in_the_record(tmp_path: Path) -> None:
     creation = Studio(ToyPainter(), model, home=tmp_path).paint(BRIEF.prompt)
     (told,) = (step.text for step in creation.steps if step.kind is StepKind.PLAN)
     assert told.endswith("(leaves out: ball, red)")
+
+
+class Narrow:
+    """A model that knows two questions, and runs on in its first reply."""
+
+    ref, questions = MODEL, frozenset({"plan", "look"})
+
+    def __init__(self) -> None:
+        self.asked: list[Question] = []
+
+    def unknown_words(self, prompt: str) -> Sequence[tuple[str, Sequence[str]]]:
+        return ()
+
+    def ask(self, question: Question) -> Reply:
+        self.asked.append(question)
+        text = PLAN.model_dump_json()
+        return Reply(text[:50], cut=True) if len(self.asked) == 1 else Reply(text)
+
+
+def test_a_model_that_knows_only_its_own_questions_is_asked_the_same_again_warmer() -> None:
+    model = Narrow()
+    assert Planner(model).plan(BRIEF).value == PLAN
+    first, second = model.asked
+    assert (second.text, second.seed, second.temperature) == (first.text, first.seed + 1, 1.0)

@@ -15,7 +15,7 @@ from brushloop.canvas import EditType, Noun, Score
 from brushloop.edits import DEFINITIONS
 from brushloop.errors import InputError
 from brushloop.planner.prompt import squeeze
-from brushloop.vlm import VLM, Answer, Question, Reply, ask
+from brushloop.vlm import VLM, Answer, Question, Reply, ask, own_questions
 
 LEAD = "kind of edit:"
 """How the question begins."""
@@ -69,8 +69,8 @@ def kind_of(vlm: VLM, instruction: str) -> Answer[Kind]:
         InputError: the model is sure that the instruction asks for no edit.
         ReplyError: it answers with something else, twice.
     """
-    known = getattr(vlm, "questions", None)
-    if isinstance(known, frozenset) and "kind" not in known:
+    known = own_questions(vlm)
+    if known is not None and "kind" not in known:
         return Answer(Kind(edit=None, confidence=0.0), ())
     question = Question(f"{LEAD} {squeeze(instruction)}", schema(), max_tokens=64, instructions=instructions())
     answer = ask(vlm, question, Said)
