@@ -199,7 +199,7 @@ def page(figures: dict[str, Figures], when: str) -> str:
     cost = f"{around['cpu'] - around['pictures']:.2f} ms; with pixels {around['cpu']:.2f}, wall {around['wall']:.2f}"
     torch = "with" if begin["torch"] else "no"
     seen, told, kinds = figures["judge"], figures["scenes"], figures["kinds"]
-    weak = ", ".join(f"{name} {share:.2f}" for name, share in kinds["kinds"].items() if share < 0.95)
+    weak = ", ".join(f"{name} {right:.2f}" for name, right in kinds["kinds"].items() if right < 0.95)
     sure, work, steps = figures["calibration"], share(figures["effort"]), share(figures["effort"], "steps")
     stops = ", ".join(f"{reason} {count}" for reason, count in sorted(told["stops"].items()))
     return f"""# Figures

@@ -35,13 +35,13 @@ from PIL import Image
 from brushloop.painter.domains import domain
 from brushloop.supervision.processes import Making, held_out, make
 from brushloop.supervision.world import art
+from brushloop.train.process import CELLS
 
 Array = NDArray[np.float64]
 
 DOMAINS = ("illustration", "icon", "emoji")
 PAINTED = 24
 """Levels of 255 by which a channel of a painted pixel differs from the paper."""
-CELLS = {"2x2": 64, "3x3": 48}
 FIGURES = ("kept", "kept truly", "order", "soft", "by edges", "by columns")
 
 

@@ -246,17 +246,19 @@ def place(boxes: Sequence[Box], taken: Sequence[Box], scales: Sequence[float] = 
         others = [
             (left - APART, top - APART, right + APART, bottom + APART) for left, top, right, bottom in (*taken, *found)
         ]
-        for scale in scales:
-            size = _scaled(box, scale)
-            here = [shifted(size, across, down) for across in range(-7, 8) for down in range(-7, 8)]
-            if free := [other for other in here if other is not None and not _shared(other, others)]:
-                found.append(min(free, key=lambda other: (math.dist(other, size), other)))
+        for size in (_scaled(box, scale) for scale in scales):
+            if free := [spot for spot in _spots(size) if not _shared(spot, others)]:
+                found.append(min(free, key=lambda spot: (math.dist(spot, size), spot)))
                 break
         else:
-            here = [shifted(box, across, down) for across in range(-7, 8) for down in range(-7, 8)]
-            inside = [other for other in here if other is not None]
-            found.append(min(inside, key=lambda other: (_shared(other, others), math.dist(other, box), other)))
+            found.append(min(_spots(box), key=lambda spot: (_shared(spot, others), math.dist(spot, box), spot)))
     return tuple(found)
+
+
+def _spots(box: Box) -> list[Box]:
+    """Every place on the canvas that a box can be shifted to."""
+    spots = (shifted(box, across, down) for across in range(-7, 8) for down in range(-7, 8))
+    return [spot for spot in spots if spot is not None]
 
 
 def _scaled(box: Box, scale: float) -> Box:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from brushloop.cli.console import progress, result
-from brushloop.cli.made import made_known, written
+from brushloop.cli.made import made_known, made_once, written
 from brushloop.cli.options import VLM, Json, Out, Painter, Picture, Seed, Size, Steps, studio_for
 
 if TYPE_CHECKING:
@@ -80,17 +80,15 @@ def outpaint(
 ) -> None:
     """Let a picture go on beyond its edges, on a larger canvas; what was there stays as it is."""
     from brushloop.agent.names import png_to
-    from brushloop.agent.once import Wish, once, outpainted
+    from brushloop.agent.once import Wish, outpainted
     from brushloop.canvas import EditType
     from brushloop.pictures import open_picture
 
     png_to(out)
     canvas, mask = outpainted(open_picture(picture), left, top, right, bottom)
     studio = studio_for(painter, vlm)
-    with progress() as tell:
-        wish = Wish(canvas, mask, kind=EditType.OUTPAINT, steps=steps)
-        made = once(studio, instruction, wish, seed, on_event=tell)
-    made_known(made, out, as_json)
+    wish = Wish(canvas, mask, kind=EditType.OUTPAINT, steps=steps)
+    made_known(made_once(studio, instruction, wish, seed), out, as_json)
 
 
 def derive(

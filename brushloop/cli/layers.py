@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from brushloop.cli.console import progress, result
-from brushloop.cli.made import made_known, written
+from brushloop.cli.console import result
+from brushloop.cli.made import made_known, made_once, written
 from brushloop.cli.options import VLM, Json, Out, Painter, Picture, Seed, Steps, studio_for
 from brushloop.errors import InputError
 
@@ -29,7 +29,7 @@ def split(
 ) -> None:
     """Decouple: the subject on a clear ground, and the background painted where it stood."""
     from brushloop.agent.given import fitted_mask
-    from brushloop.agent.once import Wish, fitted_any, once, sort_of
+    from brushloop.agent.once import Wish, fitted_any, sort_of
     from brushloop.canvas import EditType
     from brushloop.pictures import open_picture
 
@@ -38,9 +38,8 @@ def split(
     cut = whole.convert("RGB")
     cut.putalpha(fitted_mask(area, given, whole.size))
     studio = studio_for(painter, vlm)
-    with progress() as tell:
-        wish = Wish(given, area, kind=sort_of(studio.painter, EditType.REMOVE), steps=steps)
-        made = once(studio, f"remove the {subject}", wish, seed, on_event=tell)
+    wish = Wish(given, area, kind=sort_of(studio.painter, EditType.REMOVE), steps=steps)
+    made = made_once(studio, f"remove the {subject}", wish, seed)
     files = [written(cut, out / "subject.png")]
     if made.image is not None:
         files.append(written(made.image, out / "background.png"))
@@ -63,7 +62,7 @@ def fuse(
 ) -> None:
     """Fuse: a subject over a background, then painted over lightly around it so that both fit."""
     from brushloop.agent.names import png_to
-    from brushloop.agent.once import Wish, laid, once, sort_of
+    from brushloop.agent.once import Wish, laid, sort_of
     from brushloop.canvas import EditType
     from brushloop.pictures import open_picture
 
@@ -76,7 +75,5 @@ def fuse(
         result({"file": file, "width": canvas.width, "height": canvas.height}, [file], as_json)
         return
     studio = studio_for(painter, vlm)
-    with progress() as tell:
-        wish = Wish(canvas, mask, kind=sort_of(studio.painter, EditType.ADD), strength=strength, steps=steps)
-        made = once(studio, prompt, wish, seed, on_event=tell)
-    made_known(made, out, as_json)
+    wish = Wish(canvas, mask, kind=sort_of(studio.painter, EditType.ADD), strength=strength, steps=steps)
+    made_known(made_once(studio, prompt, wish, seed), out, as_json)

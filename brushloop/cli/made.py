@@ -5,13 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brushloop.cli.console import result
+from brushloop.cli.console import progress, result
 from brushloop.errors import UnwritableError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from brushloop.agent.once import Wish
+    from brushloop.agent.studio import Studio
     from brushloop.creation import Creation
+
+
+def made_once(studio: Studio, text: str, wish: Wish, seed: int, id: str | None = None) -> Creation:
+    """One edit as told, with progress on stderr."""
+    from brushloop.agent.once import once
+
+    with progress() as tell:
+        return once(studio, text, wish, seed, id=id, on_event=tell)
 
 
 def made_known(creation: Creation, out: Path | None, as_json: bool) -> None:

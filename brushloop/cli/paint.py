@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from brushloop.cli.console import progress
-from brushloop.cli.made import made_known
+from brushloop.cli.made import made_known, made_once
 from brushloop.cli.options import (
     VLM,
     AnyPainter,
@@ -135,19 +135,17 @@ def edit(
     png_to(out)
     limits = budget_from(budget, rounds=rounds, seconds=seconds, tokens=tokens, pixels=pixels)
     given, area = open_picture(picture), open_picture(mask) if mask else None
-    wish = dict(kind=kind_from(kind), visual=visual, derive=derive, image=image, steps=steps)
-    if not once and any(each is not None for each in wish.values()):
+    sort = kind_from(kind)
+    if not once and any(each is not None for each in (sort, visual, derive, image, steps)):
         raise InputError("--kind, --visual, --derive, --image and --steps are for one edit as told: add --once")
     studio = studio_for(painter, vlm, review=review, effort=effort)
     if once:
         from brushloop.agent.once import Wish, followed
-        from brushloop.agent.once import once as paint_once
 
         seen = followed(given, open_picture(visual) if visual else None, derive)
         more = tuple(open_picture(path) for path in image or ())
-        asked = Wish(given, area, more, kind_from(kind), seen, strength=strength, steps=steps)
-        with progress() as tell:
-            made_known(paint_once(studio, instruction, asked, seed, id=id, on_event=tell), out, as_json)
+        wish = Wish(given, area, more, sort, seen, strength=strength, steps=steps)
+        made_known(made_once(studio, instruction, wish, seed, id), out, as_json)
         return
     with progress(Left(studio.store).after) as tell:
         made = studio.edit(given, instruction, area, seed, limits, id=id, on_event=tell, pause=pause or ())
