@@ -308,7 +308,7 @@ def test_no_cluster_is_told_at_once() -> None:
 
 
 def test_the_command(source: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def toys(painter: str, vlm: str, home: str, together: int) -> Studio:
+    def toys(painter: str, vlm: str, home: str, together: int, at_once: int = 1) -> Studio:
         return Studio(ToyPainter(), ToyVLM(), home)
 
     monkeypatch.setattr("brushloop.scale.together.studio_of", toys)

@@ -59,7 +59,7 @@ def batch(
     makers = partial(studio_of, painter, vlm, home, together)
     work = on_ray(makers, Room(gpus, cpus, at_once, replicas), address or None) if kind == "ray" else None
     out = out or source.with_suffix(".results.jsonl")
-    done = carry_out(source, out, work or here(makers(), at_once), f"{painter}\n{vlm}", _progress())
+    done = carry_out(source, out, work or here(makers(at_once=at_once), at_once), f"{painter}\n{vlm}", _progress())
     value = {
         "out": str(out), "lines": done.lines, "ok": done.done - done.failed, "failed": done.failed,
         "before": done.before, "seconds": round(done.seconds, 3),

@@ -100,6 +100,20 @@ class Together:
             waiting.set_result(picture)
 
 
-def studio_of(painter: str, vlm: str, home: str | os.PathLike[str], together: int = 1) -> Studio:
-    """A studio by names, with a painter that paints up to so many drafts together."""
-    return Studio(Together(open_painter(painter), together) if together > 1 else painter, vlm, home)
+def studio_of(painter: str, vlm: str, home: str | os.PathLike[str], together: int = 1, at_once: int = 1) -> Studio:
+    """A studio by names, with a painter that paints up to so many drafts together.
+
+    Where several creations are made at once on processors alone, the vision-language model gets a process of its own
+    and each of the two half of the machine: otherwise they would wait for Python's lock more than they work. The last
+    bits of a picture depend on the number of threads.
+    """
+    given = Together(open_painter(painter), together) if together > 1 else painter
+    if at_once > 1 and not vlm.startswith("openai:"):
+        import torch
+
+        from brushloop.vlm_apart import SHARE, ApartVLM
+
+        if not torch.cuda.is_available():
+            torch.set_num_threads(SHARE)
+            return Studio(given, ApartVLM(vlm), home)
+    return Studio(given, vlm, home)
