@@ -12,7 +12,7 @@ Shapes: B batch, K frames of a grid, n tokens of a cell, C channels, D domains.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,10 @@ CELLS = {"2x2": 64, "3x3": 48}
 TURNS = ("3x3", "3x3", "2x2")
 
 
+Source = Callable[[random.Random, Layout, int], tuple[str, Making, str]]
+"""What a sample is: the domain it is learned as, the frames of one grid, and what the painter is told."""
+
+
 def sample(rng: random.Random, layout: Layout, cell: int) -> tuple[str, Making, str]:
     """A domain of that layout, the frames of one grid of a making in it, and what the painter is told.
 
@@ -62,17 +66,28 @@ class Processes:
         recipe: the numbers of the run.
         base: a FLUX folder in diffusers' format.
         process: the first stage's adapter, to train the second; None to train the first.
+        domains: of the first stage's adapter, a B for each.
+        source: where samples come from, for a grid of a layout with cells of so many pixels.
+        turns: the layouts of the batches, in turn.
     """
 
-    def __init__(self, recipe: Recipe, base: Path, process: Adapter | None = None) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        base: Path,
+        process: Adapter | None = None,
+        domains: Sequence[str] = tuple(DOMAINS),
+        source: Source = sample,
+        turns: Sequence[str] = TURNS,
+    ) -> None:
         from diffusers import FluxPipeline
 
-        self.recipe = recipe
+        self.recipe, self.source, self.turns = recipe, source, turns
         self.pipeline: Any = FluxPipeline.from_pretrained(base, torch_dtype=torch.float32, local_files_only=True)
         for part in (self.pipeline.vae, self.pipeline.text_encoder, self.pipeline.text_encoder_2):
             part.eval().requires_grad_(False)
         self.transformer: Any = prepare(self.pipeline.transformer.requires_grad_(False))
-        self.domains = list(process.domains if process else DOMAINS)
+        self.domains = list(process.domains if process else domains)
         torch.manual_seed(recipe.seed)
         if process is None:
             self.name = "process"
@@ -108,10 +123,10 @@ class Processes:
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         """The loss of one step's batch, which mixes domains of one layout."""
         rng = random.Random(f"process/{self.name}/{self.recipe.seed}/{step}")
-        turn = TURNS[step % len(TURNS)]
+        turn = self.turns[step % len(self.turns)]
         layout = Layout.of(turn)
         sheet = Sheet(layout, CELLS[turn] // (int(self.pipeline.vae_scale_factor) * 2))
-        made = [sample(rng, layout, CELLS[turn]) for _ in range(self.recipe.batch)]
+        made = [self.source(rng, layout, CELLS[turn]) for _ in range(self.recipe.batch)]
         omega = torch.tensor([[float(each == name) for each in self.domains] for name, _, _ in made])
         clean = self.latents([frame for _, part, _ in made for frame in part.frames])
         clean = clean.unflatten(0, (len(made), layout.frames))
@@ -131,7 +146,7 @@ class Processes:
             ids = positions(high, wide)[sheet.index[free].reshape(-1)]
             guess = velocity(self.transformer, mixed, t, words, pooled, ids, condition, guidance(self.transformer, t))
         loss = (guess.float() - target).pow(2).mean()
-        return loss, {turn: loss.item() * len(TURNS) / TURNS.count(turn)}
+        return loss, {turn: loss.item() * len(self.turns) / self.turns.count(turn)}
 
 
 def adapter(task: Processes, average: nn.Module) -> Adapter:
