@@ -59,9 +59,15 @@ EDITS: dict[str, list[dict[str, object]]] = {
         {}, {"canvas": CANVAS, "strength": 0.5}, {"canvas": CANVAS, "mask": HALF},
         {"canvas": CANVAS, "regions": ((0, 0, 40, 40),)},
     ],
-    "kontext": [{}, {"canvas": CANVAS}, {"images": (Picture(CANVAS.rotate(180)),)}],
+    "kontext": [
+        {}, {"canvas": CANVAS}, {"images": (Picture(CANVAS.rotate(180)),)}, {"canvas": CANVAS, "mask": HALF},
+    ],
     "fill": [{"canvas": CANVAS, "mask": HALF}, {"canvas": CANVAS}],
-    "klein": [{}, {"canvas": CANVAS}, {"canvas": CANVAS, "images": (Picture(Image.new("L", (1, 1))),)}],
+    "klein": [
+        {}, {"canvas": CANVAS}, {"canvas": CANVAS, "images": (Picture(Image.new("L", (1, 1))),)},
+        {"canvas": CANVAS, "mask": HALF}, {"canvas": CANVAS, "regions": ((0, 0, 40, 40),), "strength": 0.5},
+        {"canvas": CANVAS, "mask": HALF, "images": (Picture(CANVAS.rotate(180)),)},
+    ],
     "cached": [{}, {"canvas": CANVAS, "images": (Picture(CANVAS.rotate(180)),)}, {"visual": CANVAS}],
     "flux3": [{}, {"canvas": CANVAS}, {"canvas": CANVAS, "images": (Picture(Image.new("L", (1, 1))),)}],
     "flux3_distilled": [{}, {"canvas": CANVAS, "images": (Picture(CANVAS.rotate(180)),)}, {"visual": CANVAS}],

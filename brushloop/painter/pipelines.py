@@ -29,6 +29,12 @@ MANY = (*KLEIN, *modular.CLASSES)
 """Those that read several pictures."""
 INSTRUCTED = ("FluxKontextPipeline", *MANY)
 """Those that edit by instruction; the others paint a prompt within a mask, or over a canvas."""
+INPAINTING = {
+    "FluxPipeline": "FluxInpaintPipeline",
+    "FluxKontextPipeline": "FluxKontextInpaintPipeline",
+    "Flux2KleinPipeline": "Flux2KleinInpaintPipeline",
+}
+"""Pipelines over the same models that paint within a mask; those of instructed families read one picture besides."""
 
 
 class PipelinePainter:
@@ -130,22 +136,22 @@ class PipelinePainter:
         pictures += [picture.image.convert("RGB") for picture in request.images]
         if request.visual is not None:
             pictures.append(request.visual.convert("RGB"))
-        if self.family in MANY:
-            return pipeline, {"image": [_readable(picture) for picture in pictures]} if pictures else {}
-        if self.family == "FluxKontextPipeline":
-            if not pictures:
-                return pipeline, {}
-            area = request.size[0] * request.size[1]
-            return pipeline, {"image": pictures[0], "max_area": area, "_auto_resize": False}
-        if canvas is None:
-            return pipeline, {}
-        mask = self._mask(request)
+        kontext = {"max_area": request.size[0] * request.size[1], "_auto_resize": False}
+        more = kontext if self.family == "FluxKontextPipeline" else {}
+        mask = self._mask(request) if canvas is not None else None
         if self.family == "FluxFillPipeline":
             return pipeline, {"image": canvas, "mask_image": mask or _white(request.size)}
-        if mask is not None:
-            return self._sibling("FluxInpaintPipeline"), {
-                "image": canvas, "mask_image": mask, "strength": request.strength
-            }  # fmt: skip
+        if mask is not None and self.family in INPAINTING and len(pictures) <= 2:
+            within = {"image": canvas, "mask_image": mask, "strength": request.strength, **more}
+            if len(pictures) == 2:
+                within["image_reference"] = _readable(pictures[1])
+            return self._sibling(INPAINTING[self.family]), within
+        if not pictures:
+            return pipeline, {}
+        if self.family in MANY:
+            return pipeline, {"image": [_readable(picture) for picture in pictures]}
+        if self.family == "FluxKontextPipeline":
+            return pipeline, {"image": pictures[0], **more}
         return self._sibling("FluxImg2ImgPipeline"), {"image": canvas, "strength": request.strength}
 
     @staticmethod
