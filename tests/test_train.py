@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,33 @@ def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path: Path, optimizer: st
     rest = fit(Line(), recipe, tmp_path / "cut")
     for one, two in zip(whole.parameters(), rest.parameters(), strict=True):
         assert torch.equal(one, two)
+
+
+def test_a_run_begins_with_what_another_learned(tmp_path: Path) -> None:
+    before = fit(Line(), RECIPE, tmp_path / "before")
+    begun = replace(RECIPE, steps=1, lr=1e-9, log_every=1, begin=str(tmp_path / "before" / "checkpoint.pt"))
+    after = fit(Line(), begun, tmp_path / "after")
+    for one, two in zip(before.parameters(), after.parameters(), strict=True):
+        assert torch.allclose(one, two, atol=1e-6)
+    assert torch.load(tmp_path / "after" / "checkpoint.pt", weights_only=True)["step"] == 1
+    (tmp_path / "before" / "checkpoint.pt").unlink()
+    again = fit(Line(), replace(begun, steps=2), tmp_path / "after")  # its own checkpoint is what it goes on from
+    assert torch.allclose(next(again.parameters()), next(before.parameters()), atol=1e-6)
+
+
+def test_a_run_cannot_begin_with_another_model_or_with_nothing(tmp_path: Path) -> None:
+    fit(Line(), replace(RECIPE, steps=1), tmp_path / "line")
+
+    class Wide(Line):
+        def __init__(self) -> None:
+            super().__init__()
+            self.module = nn.Sequential(nn.Linear(1, 9), nn.Tanh(), nn.Linear(9, 1))
+
+    begun = replace(RECIPE, begin=str(tmp_path / "line" / "checkpoint.pt"))
+    with pytest.raises(WeightsError, match=r"of another architecture: 0\.bias is \(8,\) there and \(9,\) here"):
+        fit(Wide(), begun, tmp_path / "wide")
+    with pytest.raises(WeightsError, match=r"none\.pt is no whole checkpoint"):
+        fit(Line(), replace(RECIPE, begin=str(tmp_path / "none.pt")), tmp_path / "new")
 
 
 def test_it_learns_and_logs(tmp_path: Path) -> None:

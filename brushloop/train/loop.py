@@ -58,6 +58,8 @@ class Recipe:
     """Batches of a step, whose gradients are averaged; a multiple of the number of processes."""
     track: str = "tensorboard"
     """Where figures and pictures go besides the log: names of accelerate's trackers, with commas; empty for none."""
+    begin: str = ""
+    """Checkpoint of another run, whose averaged weights this one begins with; its optimizer and schedule begin anew."""
 
     def rate(self, step: int) -> float:
         """Learning rate of a step (0-based)."""
@@ -174,6 +176,9 @@ def fit(
         for optimizer, known in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(known)
         start, sums, count = int(state["step"]), state.get("sums", {}), state.get("count", 0)
+    elif recipe.begin:
+        _begin(Path(recipe.begin), module, optimizers, recipe)
+        average.module.load_state_dict(module.state_dict())
     log = _Log(folder, start) if first else None
     board = Board(recipe.track, folder, asdict(recipe), start) if first else None
     if first:
@@ -301,6 +306,14 @@ def _read(path: Path) -> dict[str, Any]:
             f"{path} is no whole checkpoint ({' '.join(str(error).split())[:120]}): remove it to begin again, or copy "
             "it again"
         ) from error
+
+
+def _begin(path: Path, module: nn.Module, optimizers: Sequence[Any], recipe: Recipe) -> None:
+    """Give a module the averaged weights of another run."""
+    state = _read(path)
+    learned = {key.removeprefix("module."): value for key, value in state["average"].items() if key != "n_averaged"}
+    _same(path, {"module": learned, "optimizers": optimizers}, module, optimizers, recipe)
+    module.load_state_dict(learned)
 
 
 def _same(path: Path, state: Mapping[str, Any], module: nn.Module, optimizers: Sequence[Any], recipe: Recipe) -> None:

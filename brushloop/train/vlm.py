@@ -496,7 +496,7 @@ def train(
     seconds: float | None = None,
     states: Callable[[], list[Lesson]] = list,
 ) -> None:
-    """Both stages; writes a transformers folder at `folder/vlm`.
+    """Both stages; writes a transformers folder at `folder/vlm`. A run that begins with another's needs no tower.
 
     `states` gives lessons from states of the loop itself (`train.states.lessons`), which are mixed in.
     """
@@ -510,7 +510,7 @@ def train(
     reading = Reading(build(tokens))
     touch = Touch(AutoencoderKL.from_pretrained(vae).eval() if vae else None)
     eyes = TowerTask(tower, reading, touch)
-    if not (folder / "lessons" / "checkpoint.pt").exists():
+    if not recipe.begin and not (folder / "lessons" / "checkpoint.pt").exists():
         averaged = fit(eyes, tower, folder / "tower", seconds=seconds)
         eyes.module.load_state_dict(averaged.state_dict())
 
