@@ -84,17 +84,18 @@ def answer(noun: object) -> str:
     return text
 
 
-def build(tokens: PreTrainedTokenizerFast) -> Idefics3ForConditionalGeneration:
-    """A fresh model of 6 million parameters."""
+def build(tokens: PreTrainedTokenizerFast, sight: int = 192, text: int = 256) -> Idefics3ForConditionalGeneration:
+    """A fresh model of 6 million parameters; `sight` (a multiple of 32) and `text` (of 8) are the widths of its parts."""
     ids = {token: tokens.convert_tokens_to_ids(token) for token in SPECIAL}
     config = Idefics3Config(
         vision_config=dict(
-            hidden_size=192, intermediate_size=768, num_hidden_layers=4, num_attention_heads=6,
+            hidden_size=sight, intermediate_size=4 * sight, num_hidden_layers=4, num_attention_heads=sight // 32,
             image_size=IMAGE, patch_size=8,
         ),
         text_config=dict(
-            model_type="llama", vocab_size=len(tokens), hidden_size=256, intermediate_size=704, num_hidden_layers=5,
-            num_attention_heads=4, num_key_value_heads=4, head_dim=64, max_position_embeddings=1024,
+            model_type="llama", vocab_size=len(tokens), hidden_size=text, intermediate_size=text * 11 // 4,
+            num_hidden_layers=5, num_attention_heads=4, num_key_value_heads=4, head_dim=text // 4,
+            max_position_embeddings=1024,
             tie_word_embeddings=True, pad_token_id=ids["<pad>"], bos_token_id=ids["<bos>"], eos_token_id=ids[END],
         ),
         image_token_id=ids["<image>"],
@@ -140,7 +141,7 @@ def start_as_convolution(tower: Any) -> None:
     tower.embeddings.patch_embedding.bias[:size] = 0
     for layer, offsets in zip(tower.encoder.layers, OFFSETS, strict=False):
         attention, head = layer.self_attn, layer.self_attn.head_dim
-        for index, (y, x) in enumerate(offsets):
+        for index, (y, x) in enumerate(offsets[: attention.num_heads]):
             angle = torch.cat([y * waves, x * waves])
             turn = torch.zeros(size, size)  # code(p + offset) = turn @ code(p)
             half = size // 2
