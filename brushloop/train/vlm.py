@@ -85,7 +85,7 @@ def answer(noun: object) -> str:
 
 
 def build(tokens: PreTrainedTokenizerFast, sight: int = 192, text: int = 256) -> Idefics3ForConditionalGeneration:
-    """A fresh model of 6 million parameters; `sight` (a multiple of 32) and `text` (of 8) are the widths of its parts."""
+    """A fresh model of 6 million parameters; `sight` (a multiple of 32) and `text` (of 8) are its widths."""
     ids = {token: tokens.convert_tokens_to_ids(token) for token in SPECIAL}
     config = Idefics3Config(
         vision_config=dict(
