@@ -23,6 +23,9 @@ name tools and materials.
 MAX_PROMPT = 2_000
 """Longest prompt accepted, in characters."""
 
+MIN_FRAMES, MAX_FRAMES = 2, 99
+"""Frames of a plan step that is made as a process."""
+
 Percent = Annotated[int, Field(ge=0, le=100)]
 
 
@@ -37,6 +40,11 @@ Box = Annotated[tuple[Percent, Percent, Percent, Percent], AfterValidator(_uprig
 Score = Annotated[float, Field(ge=0.0, le=1.0)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 """A SHA-256 in lower-case hex: the address of a stored object."""
+
+
+def _not_said(value: object) -> bool:
+    """Whether a field is left out of JSON: steps from before it was thought of keep their hash."""
+    return value is None
 
 
 class Noun(BaseModel):
@@ -118,6 +126,40 @@ class Brief(Noun):
         return prompt
 
 
+class EditType(StrEnum):
+    """Kinds of edit that a correction or an instruction can ask for; `brushloop.edits` defines each of them.
+
+    The 25 types of AnyEdit's benchmark and style transfer; its movement is `move` here.
+    """
+
+    ADD = "add"
+    REMOVE = "remove"
+    REPLACE = "replace"
+    COLOR = "color"
+    MOVE = "move"
+    RESIZE = "resize"
+    BACKGROUND = "background"
+    APPEARANCE = "appearance"
+    MATERIAL = "material"
+    ACTION = "action"
+    TEXTUAL = "textual"
+    COUNTING = "counting"
+    TONE = "tone"
+    STYLE = "style"
+    OUTPAINT = "outpaint"
+    ROTATION = "rotation"
+    IMPLICIT = "implicit"
+    RELATION = "relation"
+    DEPTH = "depth"
+    SKETCH = "sketch"
+    SCRIBBLE = "scribble"
+    SEGMENTATION = "segmentation"
+    BOX = "box"
+    MATERIAL_TRANSFER = "material_transfer"
+    REFERENCE = "reference"
+    STYLE_TRANSFER = "style_transfer"
+
+
 class Element(Noun):
     """One thing in the picture: the background, or `count` objects that look the same."""
 
@@ -137,6 +179,22 @@ class PlanStep(Noun):
     expected: str = ""
     adds: tuple[Annotated[int, Field(ge=0)], ...]
     """Indices into `Plan.elements`."""
+    edit: EditType | None = Field(default=None, exclude_if=_not_said)
+    """The kind of edit of the canvas that it is; None leaves that to the instruction."""
+    domain: str | None = Field(default=None, exclude_if=_not_said)
+    """Made as a process of this domain: from words on an empty canvas; over a picture, what could have led to it."""
+    frames: int | None = Field(default=None, ge=MIN_FRAMES, le=MAX_FRAMES, exclude_if=_not_said)
+    """Of the process, in all; None means as many as the domain has."""
+
+    @model_validator(mode="after")
+    def _painted_in_one_way(self) -> PlanStep:
+        if self.edit and self.domain:
+            raise ValueError(
+                f"a plan step is an edit ({self.edit}) or a process ({self.domain}): leave one of them out"
+            )
+        if self.frames and not self.domain:
+            raise ValueError(f"{self.frames} frames are asked for without a domain: name one, or leave frames out")
+        return self
 
 
 Need = Annotated[str, Field(min_length=1, max_length=80)]
@@ -188,40 +246,6 @@ class Fault(StrEnum):
     POSITION = "position"
     SIZE = "size"
     BACKGROUND = "background"
-
-
-class EditType(StrEnum):
-    """Kinds of edit that a correction or an instruction can ask for; `brushloop.edits` defines each of them.
-
-    The 25 types of AnyEdit's benchmark and style transfer; its movement is `move` here.
-    """
-
-    ADD = "add"
-    REMOVE = "remove"
-    REPLACE = "replace"
-    COLOR = "color"
-    MOVE = "move"
-    RESIZE = "resize"
-    BACKGROUND = "background"
-    APPEARANCE = "appearance"
-    MATERIAL = "material"
-    ACTION = "action"
-    TEXTUAL = "textual"
-    COUNTING = "counting"
-    TONE = "tone"
-    STYLE = "style"
-    OUTPAINT = "outpaint"
-    ROTATION = "rotation"
-    IMPLICIT = "implicit"
-    RELATION = "relation"
-    DEPTH = "depth"
-    SKETCH = "sketch"
-    SCRIBBLE = "scribble"
-    SEGMENTATION = "segmentation"
-    BOX = "box"
-    MATERIAL_TRANSFER = "material_transfer"
-    REFERENCE = "reference"
-    STYLE_TRANSFER = "style_transfer"
 
 
 class Verdict(StrEnum):
@@ -293,6 +317,7 @@ class Step(Noun):
     parent: Digest | None = None
     inputs: tuple[Frame, ...] = ()
     outputs: tuple[Frame, ...] = ()
+    """The last one is the canvas; those before it, if any, are the frames that led to it."""
     text: str = ""
     """For people: the prompt, instruction, reflection or reason, in words."""
     brief: Brief | None = None

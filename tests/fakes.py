@@ -9,14 +9,18 @@ import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image, ImageDraw
 
 from brushloop.canvas import Correction, EditType, Element, ModelRef, Plan, PlanStep
 from brushloop.errors import SizeError
 from brushloop.painter.base import OnDenoise, PaintRequest
+from brushloop.painter.domains import Domain
 from brushloop.vlm import Question, Reply, Token
+
+if TYPE_CHECKING:
+    from brushloop.painter.process import Process
 
 PAINTER, MODEL = ModelRef(id="toy-painter", weights="a" * 64), ModelRef(id="toy-vlm", weights="b" * 64)
 GROUND = (240, 240, 240)
@@ -70,6 +74,36 @@ class ToyPainter:
             picture.putpixel((39, 0), (request.seed % 256, 0, 0))
             picture.putpixel((0, 39), (0, request.seed % 256, 0))
         return picture
+
+
+class ToyProcesses:
+    """Fills more of the canvas in each frame, in a colour of its seed; it paints around a given picture, too."""
+
+    ref = ModelRef(id="toy-processes", weights="c" * 64)
+
+    def paint(
+        self, prompt: str, domain: Domain, frames: int, seed: int, *, steps: int, on_denoise: OnDenoise
+    ) -> Process:
+        pictures = []
+        for number in range(1, frames + 1):
+            for done in range(steps):
+                on_denoise((number - 1) * steps + done + 1, frames * steps)
+            picture = Image.new("RGB", (32, 32), "white")
+            picture.paste((seed % 256, 40, 90), (0, 0, 32, 32 * number // frames))
+            pictures.append(picture)
+        from brushloop.painter.process import Process  # loads torch
+
+        texts = tuple(domain.text(number, frames) for number in range(frames))
+        return Process(tuple(pictures), texts, domain.name, prompt, seed, self.ref)
+
+    def cell(self, domain: Domain, wanted: int | None) -> int:
+        return 32
+
+    def before(
+        self, last: Image.Image, prompt: str, domain: Domain, frames: int, seed: int, *, steps: int,
+        guidance: float | None, on_denoise: OnDenoise,
+    ) -> list[Image.Image]:  # fmt: skip
+        return list(self.paint(prompt, domain, frames, seed, steps=steps, on_denoise=on_denoise).frames[:-1])
 
 
 @dataclass

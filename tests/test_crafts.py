@@ -2,40 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from fakes import PAINTER, SHORT, ToyPainter, ToyVLM
+from fakes import SHORT, ToyPainter, ToyProcesses, ToyVLM
 from PIL import Image
 
 from brushloop import Creation, StopReason, Studio
 from brushloop.agent import crafts
 from brushloop.canvas import StepKind, Task
 from brushloop.errors import InputError
-from brushloop.painter.domains import Domain
 from brushloop.painter.workshop import Workshop
 from brushloop.tutorial.making import book_of
-
-
-class ToyProcesses:
-    """Fills more of the canvas in each frame, in a colour of its seed."""
-
-    def paint(
-        self, prompt: str, domain: Domain, frames: int, seed: int, *, on_denoise: Callable[[int, int], None]
-    ) -> Any:
-        pictures = []
-        for number in range(1, frames + 1):
-            on_denoise(number, frames)
-            picture = Image.new("RGB", (32, 32), "white")
-            picture.paste((seed % 256, 40, 90), (0, 0, 32, 32 * number // frames))
-            pictures.append(picture)
-        texts = tuple(domain.text(number, frames) for number in range(frames))
-        return SimpleNamespace(
-            frames=tuple(pictures), texts=texts, domain=domain.name, prompt=prompt, seed=seed, model=PAINTER
-        )
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from brushloop import Studio
-from brushloop.canvas import Brief, StepKind
+from brushloop.agent.effort import Effort
+from brushloop.canvas import Brief, Element, Plan, PlanStep, StepKind
 from brushloop.critic.critic import Critic
 from brushloop.painter.adapters import files
 from brushloop.painter.adapters.adapter import linears
@@ -117,3 +118,23 @@ def test_a_making_goes_on_from_frame_to_frame() -> None:
     painted = [(np.abs(frame - frame[0].mean(0)).max(-1) > 40).mean() for frame in frames]
     assert len(frames) == 4 and painted[-1] > 1.5 * painted[0] > 0, painted
     assert all(np.abs(two - one).mean() < 0.5 * two.std() for one, two in pairwise(frames))
+
+
+def test_a_plan_step_is_made_as_a_process_and_the_next_one_adds_to_it() -> None:
+    things = (Element(name="plain", role="background"), Element(name="house", boxes=((18, 18, 78, 78),)))
+    star = Element(name="star", color="yellow", boxes=((76, 4, 98, 26),))
+    made = PlanStep(instruction="a house", adds=(0, 1), domain="emoji", frames=4)
+    plan = Plan(elements=(*things, star), steps=(made, PlanStep(instruction="add a yellow star", adds=(2,))))
+    studio = Studio(effort=Effort(process_steps=8))
+    waiting = studio.paint("a house and a yellow star", seed=7, budget={"rounds": 2}, pause=["after:plan"])
+    creation = studio.answer(waiting.id, plan)
+    pictures = [frame for step in creation.steps if step.kind is StepKind.DRAFT for frame in step.outputs]
+    frames = [np.asarray(creation.store.get_image(frame), float) for frame in pictures]
+    assert len(frames) == 5 and {frame.shape for frame in frames} == {(128, 128, 3)}
+    ink = [float((np.abs(frame - 255).max(-1) > 40).mean()) for frame in frames[:4]]
+    assert ink[0] < ink[3] and ink[3] > 0.1, f"more and more of it is there: {ink}"
+    before, after = frames[3:]
+    assert np.array_equal(before[40:], after[40:]) and np.array_equal(before[:, :90], after[:, :90])
+    corner = after[8:30, 102:122].reshape(-1, 3)
+    yellow = (corner[:, 0] > 200) & (corner[:, 1] > 170) & (corner[:, 2] < 150)
+    assert yellow.mean() > 0.3, "a star stands beside it"

@@ -16,6 +16,7 @@ from brushloop.agent.briefs import brief_from
 from brushloop.agent.hold import hold
 from brushloop.agent.paste import paste_back
 from brushloop.agent.run import Options
+from brushloop.agent.strokes import settled
 from brushloop.agent.turns import Told, Turn, Wish
 from brushloop.canvas import (
     Box,
@@ -95,7 +96,7 @@ def pictures(creation: Creation) -> list[Picture]:
             number = len(found) + 1 if turn is None else int(turn)  # a fork in mid-turn takes its place
             said, base = str(step.settings.get("said", step.brief.prompt)), int(step.settings.get("base", number - 1))
         if step.kind is StepKind.FINISH and step.outputs and plan is not None:
-            found[number] = Picture(step.outputs[-1], plan, digest, said, base)
+            found[number] = Picture(step.outputs[-1], settled(plan), digest, said, base)
     return [found[number] for number in sorted(found)]
 
 

@@ -15,7 +15,9 @@ from brushloop.agent.briefs import brief_from
 from brushloop.agent.events import DenoiseEvent, OnEvent, of_step
 from brushloop.agent.review import Refused, redacted, refusal, reviewed, reviewed_picture
 from brushloop.agent.run import Cancel, Options
+from brushloop.agent.strokes import process
 from brushloop.canvas import (
+    MAX_FRAMES,
     ConditionUnit,
     Element,
     Frame,
@@ -39,7 +41,6 @@ if TYPE_CHECKING:
     from brushloop.agent.intake import Intake
     from brushloop.painter.process import Process
 
-MAX_FRAMES = 99
 TASKS = (Task.PROCESS, Task.RECRAFT)
 
 
@@ -51,11 +52,6 @@ class Craft:
     frames: int
     root: str
     """Hash of the brief's step."""
-
-    @property
-    def reads(self) -> bool:
-        """Whether one grid is not enough, without a picture being given."""
-        return self.frames > self.domain.frames
 
 
 def begin(
@@ -179,13 +175,9 @@ def _painted(intake: Intake, creation: Creation, craft: Craft, tell: OnEvent, ca
         if cancelled():
             raise _Cancelled
 
-    painter = workshop(intake).open(craft.domain, given is not None or craft.reads)
-    if given is None:
-        return painter.paint(brief.prompt, craft.domain, craft.frames, brief.seed, on_denoise=on_denoise)
-    from brushloop.painter.recraft import recraft
-
-    picture = intake.store.get_image(given)
-    return recraft(painter, picture, craft.domain, brief.prompt, craft.frames, brief.seed, on_denoise=on_denoise)
+    picture = intake.store.get_image(given) if given else None
+    shop = workshop(intake)
+    return process(shop, craft.domain, brief.prompt, craft.frames, brief.seed, picture, on_denoise)
 
 
 def _recorded(record: _Record, made: Process, kind: Domain, seconds: float) -> None:

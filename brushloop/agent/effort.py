@@ -32,6 +32,8 @@ class Effort:
     """Denoising steps more for each further thing that a draft shows: effort follows the prompt."""
     per_try: int = 4
     """Denoising steps more for each time that a correction was tried already, up to twice `refine_steps`."""
+    process_steps: int = 24
+    """Denoising steps of each grid of a plan step that is made as a process."""
     guidance: float = 2.0
     strength: float = 0.9
     """Of a refinement: partial denoising, from the picture it refines. 1 would begin from pure noise."""
@@ -90,12 +92,12 @@ class Effort:
 LEVELS = {
     "low": Effort(
         alone_steps=3, draft_steps=8, refine_steps=10, per_thing=1, per_try=2, draft_scale=0.5, rounds=6, stall=1,
-        reply_tokens=256, name="low",
+        reply_tokens=256, process_steps=12, name="low",
     ),
     "normal": Effort(),
     "high": Effort(
         alone_steps=8, draft_steps=16, refine_steps=24, per_thing=4, per_try=8, rounds=48, stall=5, reply_tokens=1024,
-        name="high",
+        process_steps=32, name="high",
     ),
 }  # fmt: skip
 

@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from brushloop.agent import strokes
 from brushloop.agent.briefs import brief_from
 from brushloop.agent.effort import Effort
 from brushloop.agent.expect import Expected, expected
@@ -27,7 +28,19 @@ from brushloop.agent.review import (
 )
 from brushloop.agent.routing import nothing_left
 from brushloop.agent.state import State, advance, replay, shown
-from brushloop.canvas import Brief, Budget, ConditionUnit, Frame, Noun, Step, StepKind, StopReason, Task, UnitImage
+from brushloop.canvas import (
+    Brief,
+    Budget,
+    ConditionUnit,
+    Frame,
+    Noun,
+    Plan,
+    Step,
+    StepKind,
+    StopReason,
+    Task,
+    UnitImage,
+)
 from brushloop.creation import Creation
 from brushloop.errors import InputError, UnknownCreationError
 from brushloop.painter.base import Painter
@@ -244,5 +257,7 @@ class Intake:
         size, reasons = state["brief"].size or self.painter.size, list[str]()
         if edit is not None and not isinstance(edit, Noun) and hasattr(edit, "getbbox"):
             edit, reasons = reviewed_picture(self.policy, edit)
+        if isinstance(edit, Plan):
+            strokes.check(edit, self.painter, shown(state) is not None)
         step = human_step(state, edit, self.store, size, mask)
         return redacted(reviewed(self.policy, step), reasons)

@@ -7,24 +7,26 @@ under the same hash, and nothing is recorded twice.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from langgraph.runtime import Runtime
 
 from brushloop import edits
-from brushloop.agent import words
+from brushloop.agent import strokes, words
 from brushloop.agent.context import Context
 from brushloop.agent.events import DenoiseEvent, Event, of_step
-from brushloop.agent.given import within
+from brushloop.agent.given import fitted, within
 from brushloop.agent.paste import paste_back
 from brushloop.agent.patience import GivenUp, patiently
 from brushloop.agent.review import Refused, redacted, reviewed, reviewed_picture
 from brushloop.agent.routing import accepted, moves_on, stop_reason
 from brushloop.agent.state import State, advance, shown
-from brushloop.canvas import Frame, Step, StepKind, StopReason
+from brushloop.canvas import EditType, Frame, PlanStep, Step, StepKind, StopReason
 from brushloop.painter.base import OnDenoise, Painter, PaintRequest, noted, takes
+from brushloop.painter.domains import domain as domain_of
 from brushloop.planner.keep import reasons
 from brushloop.telemetry import operation
 from brushloop.vlm import Answer, N
@@ -51,6 +53,7 @@ def plan(state: State, runtime: Runtime[Context]) -> Update:
         return _refused(refused)
     except GivenUp:
         return {"stop": StopReason.CANCELLED}
+    strokes.check(answer.value, context.painter, shown(state) is not None)
     text = words.of_plan(answer.value)
     if lacks := context.planner.left_out(state["brief"], answer.value):
         text += f" (leaves out: {', '.join(lacks)})"
@@ -61,7 +64,10 @@ def plan(state: State, runtime: Runtime[Context]) -> Update:
 
 
 def draft(state: State, runtime: Runtime[Context]) -> Update:
-    """Paint a plan step: the first on an empty canvas, a later one over the best picture of the step before."""
+    """Paint a plan step: the first on an empty canvas, a later one over the best picture of the step before.
+
+    It is painted as its instruction says, as the kind of edit that it names, or as a process.
+    """
     plan, best, effort = state["plan"], state["best"], runtime.context.effort
     assert plan is not None
     at, base, text = state["at"], state["base"], ""
@@ -70,9 +76,19 @@ def draft(state: State, runtime: Runtime[Context]) -> Update:
         at, base = at + 1, best.frame
         text = "" if accepted(state) else f" (moved on: no better in {state['stale']} tries)"
     stroke = plan.steps[at]
+    step = Step(
+        kind=StepKind.DRAFT,
+        parent=state["head"],
+        inputs=(base,) if base else (),
+        text=(words.of_stroke(stroke) if stroke.domain else stroke.instruction) + text,
+        settings={"plan_step": at},
+    )
+    if stroke.domain:
+        return _make(state, runtime, step, stroke, stroke.domain, base)
     things = [plan.elements[index] for index in stroke.adds]
     objects = [thing for thing in things if thing.role == "object"]
-    everywhere = len(objects) < len(things) or any(not thing.boxes for thing in objects)
+    whole = stroke.edit is not None and edits.everywhere(stroke.edit)
+    everywhere = whole or len(objects) < len(things) or any(not thing.boxes for thing in objects)
     number = sum(thing.count for thing in objects)
     size = _size(state, runtime)
     alone = len(plan.steps) == 1 and base is None and best is None  # nothing else there, and nothing tried yet
@@ -81,17 +97,15 @@ def draft(state: State, runtime: Runtime[Context]) -> Update:
         seed=_seed(state, "draft", at),
         size=size if base else effort.draft_size(size, number, runtime.context.painter),
         canvas=_picture(runtime, base),
-        regions=tuple(box for thing in objects for box in thing.boxes),
+        regions=() if whole else tuple(box for thing in objects for box in thing.boxes),
         denoising_steps=effort.of_draft(number, alone),
         guidance=effort.guidance,
+        kind=takes(runtime.context.painter, stroke.edit),
     )
-    step = Step(
-        kind=StepKind.DRAFT,
-        parent=state["head"],
-        inputs=(base,) if base else (),
-        text=stroke.instruction + text,
-        settings={"plan_step": at},
-    )
+    if stroke.edit:
+        step = step.model_copy(update={"settings": {**step.settings, "edit": stroke.edit.value}})
+        if request.canvas is not None and strokes.follows_canvas(stroke.edit):
+            step, request = _following(runtime, step, request, stroke.edit)
     return _paint(state, runtime, step, request, everywhere)
 
 
@@ -182,19 +196,14 @@ def _paint(
 
     Whatever the regions, nothing changes outside of a mask.
     """
-    context, start = runtime.context, runtime.context.clock()
-
-    def on_denoise(done: int, total: int) -> None:
-        _tell(runtime, DenoiseEvent(type="denoise", node=step.kind.value, done=done, total=total))
-        if context.cancelled():
-            raise _Cancelled
-
     from PIL.Image import Resampling
+
+    context, start = runtime.context, runtime.context.clock()
 
     if context.cancelled():
         return {"stop": StopReason.CANCELLED}
     try:
-        picture = _painted(context.painter, request, on_denoise)
+        picture = _painted(context.painter, request, _heard(runtime, step))
     except _Cancelled:
         return {"stop": StopReason.CANCELLED}
     settings = {
@@ -214,13 +223,81 @@ def _paint(
         settings["drift"] = round(drift, 6)
         if mask:
             picture = within(context.store.get_image(mask), request.canvas, picture)
+    told = {"seed": request.seed, "settings": settings, "model": context.painter.ref}
+    return _kept(state, runtime, step.model_copy(update=told), start, [picture])
+
+
+def _make(
+    state: State, runtime: Runtime[Context], step: Step, stroke: PlanStep, name: str, base: Frame | None
+) -> Update:
+    """Make a plan step as a process of domain `name`, frame by frame; over a picture, that is its last frame."""
+    context, start = runtime.context, runtime.context.clock()
+    domain, seed, size = domain_of(name), _seed(state, "draft", int(step.settings["plan_step"])), _size(state, runtime)
+    frames, given = stroke.frames or domain.frames, _picture(runtime, base)
+    prompt = stroke.instruction if given is None else stroke.expected or stroke.instruction
+    own = {"frames": frames, "denoising_steps": context.effort.process_steps}
+    if context.cancelled():
+        return {"stop": StopReason.CANCELLED}
     try:
-        picture, reasons = reviewed_picture(context.policy, picture)
+        with operation("generate_content", context.painter.ref.id, own, request__model=context.painter.ref.id) as told:
+            told.tell(output__type="image", request__seed=seed)
+            told.words("input.messages", "user", prompt)
+            made = strokes.process(
+                strokes.workshop(context.painter), domain, prompt, frames, seed, given, _heard(runtime, step),
+                context.effort.process_steps,
+            )  # fmt: skip
+    except _Cancelled:
+        return {"stop": StopReason.CANCELLED}
+    settings = {**step.settings, "domain": domain.name, **own}
+    pictures = list(made.frames if base is None else made.frames[:-1])
+    if pictures[0].size != size:
+        settings["painted_at"] = f"{pictures[0].width}x{pictures[0].height}"
+    pictures = [fitted(picture, size) for picture in pictures]
+    step = step.model_copy(update={"seed": seed, "settings": settings, "model": made.model})
+    return _kept(state, runtime, step, start, pictures, (base,) if base else ())
+
+
+def _following(
+    runtime: Runtime[Context], step: Step, request: PaintRequest, edit: EditType
+) -> tuple[Step, PaintRequest]:
+    """An edit that follows a picture computed from the canvas: the request with it, and the step that names it."""
+    from brushloop.painter.visuals import derive
+
+    assert request.canvas is not None
+    visual = derive(edit.value, request.canvas)
+    frame = runtime.context.store.put_image(visual)
+    told = {"inputs": (*step.inputs, frame), "settings": {**step.settings, "visual": frame.hash}}
+    return step.model_copy(update=told), replace(request, kind=edit, visual=visual)
+
+
+def _heard(runtime: Runtime[Context], step: Step) -> OnDenoise:
+    """Tells of denoising steps, and cancels between two of them."""
+
+    def on_denoise(done: int, total: int) -> None:
+        _tell(runtime, DenoiseEvent(type="denoise", node=step.kind.value, done=done, total=total))
+        if runtime.context.cancelled():
+            raise _Cancelled
+
+    return on_denoise
+
+
+def _kept(
+    state: State,
+    runtime: Runtime[Context],
+    step: Step,
+    start: float,
+    pictures: Sequence[Image],
+    more: tuple[Frame, ...] = (),
+) -> Update:
+    """Record `step` with the pictures it made, in order and as far as a policy lets them pass; then those in `more`."""
+    context = runtime.context
+    try:
+        seen = [reviewed_picture(context.policy, picture) for picture in pictures]
     except Refused as refused:
         return _refused(refused)
-    made = {"outputs": (context.store.put_image(picture),), "seed": request.seed, "settings": settings}
-    step = redacted(step.model_copy(update={**made, "model": context.painter.ref}), reasons)
-    return _record(state, runtime, step, start)
+    outputs = (*(context.store.put_image(picture) for picture, _ in seen), *more)
+    reasons = dict.fromkeys(reason for _, reasons in seen for reason in reasons)
+    return _record(state, runtime, redacted(step.model_copy(update={"outputs": outputs}), list(reasons)), start)
 
 
 def _painted(painter: Painter, request: PaintRequest, on_denoise: OnDenoise) -> Image:

@@ -18,6 +18,7 @@ from brushloop.agent.context import Context
 from brushloop.agent.events import OnEvent
 from brushloop.agent.given import fitted, fitted_mask
 from brushloop.agent.human import around
+from brushloop.agent.strokes import possible
 from brushloop.canvas import (
     ConditionUnit,
     EditType,
@@ -100,7 +101,7 @@ def once(
         more, wish.kind, wish.visual,
     )  # fmt: skip
     kind, usage = Kind(edit=wish.kind, confidence=1.0), {}
-    _possible(painter, request)
+    possible(painter, request)
     if not isinstance(painter, Able):  # one that knows the model's own world, and nothing else
         Planner(studio.vlm).check(prompt)
     if canvas is not None and wish.kind is None:
@@ -192,23 +193,6 @@ def fitted_any(picture: Image) -> Image:
     from brushloop.painter.grids import flat
 
     return flat(picture)
-
-
-def _possible(painter: Painter, request: PaintRequest) -> None:
-    """Refuse what the painter cannot do, before anything is recorded."""
-    if isinstance(painter, Able):
-        painter.check(request)
-    elif request.images or request.visual is not None:
-        raise InputError(
-            f"{painter.ref.id} reads no further pictures: name a painter with an editor (embedded?editor=FILE), or a "
-            "big base (flux:<folder>)"
-        )
-    known = getattr(painter, "edits", None)
-    if request.kind and known is not None and request.kind not in known:
-        names = ", ".join(sorted(kind.value for kind in known))
-        raise InputError(f"{painter.ref.id} does no edit of the kind {request.kind.value}: it knows {names}")
-    if request.kind and DEFINITIONS[request.kind].visual and request.visual is None and not request.images:
-        raise InputError(f"an edit of the kind {request.kind.value} follows a picture: give one (--visual or --derive)")
 
 
 def _size(painter: Painter, picture: Image) -> tuple[int, int]:

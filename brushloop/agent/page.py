@@ -17,6 +17,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from brushloop.agent import words
 from brushloop.agent.chapters import Chapter, chapters, pictures, thing
 from brushloop.canvas import Budget, Frame, StepKind, StopReason
 from brushloop.creation import Creation
@@ -62,7 +63,7 @@ def page(creation: Creation) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    room.filters |= {"thing": thing, "percent": _percent}
+    room.filters |= {"thing": thing, "stroke": words.of_stroke, "percent": _percent}
     told = chapters(creation)
     style, script = (_text(room, name) for name in ("page.css", "page.js"))
     return room.get_template("page.html.j2").render(

@@ -101,7 +101,13 @@ def _wish(state: State) -> Move | None:
     critique = state["best"].critique
     if critique.verdict is Verdict.REPLAN and state["replans"] < MAX_REPLANS:
         return Move.REPLAN
-    something_to_draw_on = state["base"] is not None or state["at"] == 0
-    if critique.verdict is Verdict.REDRAW and state["redraws"] < MAX_REDRAWS and something_to_draw_on:
+    if critique.verdict is Verdict.REDRAW and state["redraws"] < MAX_REDRAWS and _can_draw(state):
         return Move.DRAW
     return Move.REFINE if critique.corrections else None
+
+
+def _can_draw(state: State) -> bool:
+    """Whether the plan step in work can be painted afresh; a process over a picture would end with that again."""
+    if state["base"] is None:
+        return state["at"] == 0
+    return state["plan"] is None or not state["plan"].steps[state["at"]].domain

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, TypedDict
 
+from brushloop.agent.strokes import begins
 from brushloop.canvas import (
     SCHEMA_VERSION,
     Brief,
@@ -181,20 +182,27 @@ def _forked(state: State, step: Step) -> State:
 
 
 def _planned(state: State, step: Step) -> State:
-    """A plan for an empty canvas is painted. Over a picture it is first seen how much of it is there."""
+    """A plan for an empty canvas is painted. Over a picture it is first seen how much of it is there.
+
+    An edit or a process is never there before it was carried out, so the loop begins with the first such step.
+    """
     assert step.plan is not None
     at = min(state["at"], len(step.plan.steps) - 1)
+    begun = begins(step.plan, state["plan"], state["at"] - (state["phase"] == "planned"))
     state = {**state, "plan": step.plan, "redraws": 0}
     canvas = shown(state)
     if canvas is None:
         return {**state, "phase": "planned", "at": 0, "stale": 0}
     over = state["brief"].task in (Task.EDIT, Task.CHAT)  # what a redraw begins from: never nothing in an edit
     base = canvas if over else None
+    if begun == 0:
+        return _onto({**state, "phase": "planned", "at": 0, "base": canvas}, canvas)
+    at = at if begun is None else min(at, begun - 1)
     return _onto({**state, "phase": "painted", "at": at, "base": base}, canvas)
 
 
 def _painted(state: State, step: Step) -> State:
-    at, best, picture = int(step.settings["plan_step"]), state["best"], step.outputs[0]
+    at, best = int(step.settings["plan_step"]), state["best"]
     if step.kind is StepKind.REFINE:
         assert best is not None
         state = {**state, "best": best.after(int(step.settings["correction"])), "retry": True}
@@ -206,16 +214,20 @@ def _painted(state: State, step: Step) -> State:
         critique = carry(state["plan"], at, best.critique)
         state = {**state, "at": at, "base": best.frame, "best": Best.of(best.frame, critique)}
         state = {**state, "redraws": 0, "stale": 0, "retry": False}
-    spent = state["spent"].plus(rounds=1, pixels=picture.width * picture.height)
-    return {**state, "phase": "painted", "canvas": picture, "painted": state["painted"] + 1, "spent": spent}
+    spent = state["spent"].plus(rounds=1, pixels=sum(frame.width * frame.height for frame in step.outputs))
+    return {**state, "phase": "painted", "canvas": step.outputs[-1], "painted": state["painted"] + 1, "spent": spent}
 
 
 def _judged(state: State, step: Step) -> State:
-    """Keep the better of two pictures: a try that makes things worse is rolled back by not becoming the best."""
+    """Keep the better of two pictures: a try that makes things worse is rolled back by not becoming the best.
+
+    What a plan step edits is not put back for what it was: the critic sees things, not what was done to them.
+    """
     assert step.critique is not None and state["canvas"] is not None
-    new, best = step.critique, state["best"]
+    new, best, plan = step.critique, state["best"], state["plan"]
     gain = new.score - best.critique.score if best else 1.0
-    if best is None or gain > 0 or (gain == 0 and new.verdict is Verdict.ACCEPT):
+    unedited = best and best.frame == state["base"] and plan and plan.steps[state["at"]].edit
+    if best is None or unedited or gain > 0 or (gain == 0 and new.verdict is Verdict.ACCEPT):
         state = {**state, "best": Best.of(state["canvas"], new)}
     return {**state, "phase": "judged", "stale": 0 if gain >= MIN_GAIN else state["stale"] + state["retry"]}
 
@@ -223,7 +235,7 @@ def _judged(state: State, step: Step) -> State:
 def _answered(state: State, step: Step) -> State:
     """A person changed the picture, the plan, the critique, or several of them; or approved, which changes nothing."""
     if step.outputs:  # it stands, whatever the critic will say of it
-        state = _onto({**state, "phase": "painted" if state["plan"] else state["phase"]}, step.outputs[0])
+        state = _onto({**state, "phase": "painted" if state["plan"] else state["phase"]}, step.outputs[-1])
     if step.plan:
         base = state["base"]
         state = _planned(state, step)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from brushloop.canvas import Critique, Element, Finding, Plan, Status
+from brushloop.canvas import Critique, Element, Finding, Plan, PlanStep, Status
 
 
 def of_plan(plan: Plan) -> str:
     """`2 steps: paint a beach with a cat; add a red ball`."""
     number = f"{len(plan.steps)} step{'s' * (len(plan.steps) > 1)}"
-    return f"{number}: {'; '.join(step.instruction for step in plan.steps)}"
+    return f"{number}: {'; '.join(map(of_stroke, plan.steps))}"
+
+
+def of_stroke(stroke: PlanStep) -> str:
+    """`add a cat`, `make it evening (tone)`, `a red mushroom (icon, 4 frames)`."""
+    frames = f"{stroke.frames} frames" if stroke.frames else ""
+    how = ", ".join(filter(None, (stroke.edit, stroke.domain, frames)))
+    return f"{stroke.instruction} ({how})" if how else stroke.instruction
 
 
 def of_critique(plan: Plan, critique: Critique) -> str:

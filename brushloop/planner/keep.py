@@ -60,7 +60,8 @@ def background_first(plan: Plan) -> Plan:
     """The plan with the step that paints the background in front, where it would wipe out nothing."""
 
     def later(number: int) -> bool:
-        return not any(plan.elements[index].role == "background" for index in plan.steps[number].adds)
+        stroke = plan.steps[number]  # an edit of the background needs a picture before it
+        return bool(stroke.edit) or not any(plan.elements[index].role == "background" for index in stroke.adds)
 
     order = sorted(range(len(plan.steps)), key=later)
     return plan.model_copy(update={"steps": tuple(plan.steps[number] for number in order)})

@@ -8,7 +8,7 @@ from brushloop.canvas import Brief, Critique, ModelRef, Plan, Task
 from brushloop.errors import OutsideWorldError
 from brushloop.planner.keep import background_first, kept
 from brushloop.planner.prompt import instructions, plan_schema, plan_text, replan_text
-from brushloop.vlm import VLM, Answer, Question, ask
+from brushloop.vlm import VLM, Answer, Question, ask, own_questions
 
 TRIES, WARMTH = 5, 1.0
 """How often a prompt is planned if the plan leaves out what it names, and the temperature from the second time on."""
@@ -87,7 +87,8 @@ class Planner:
 
     def _ask(self, text: str, conversation: str = "", seed: int = 0) -> Answer[Plan]:
         told, warmth = instructions(conversation), WARMTH if seed else 0.0
-        answer = ask(self.vlm, Question(text, plan_schema(), seed=seed, temperature=warmth, instructions=told), Plan)
+        schema = plan_schema(craft=own_questions(self.vlm) is None)
+        answer = ask(self.vlm, Question(text, schema, seed=seed, temperature=warmth, instructions=told), Plan)
         return Answer(background_first(whole(answer.value)), answer.replies)
 
 

@@ -1,6 +1,6 @@
 """What the planner asks a vision-language model, word for word. The embedded model is trained on these texts.
 
-Other models are told what they mean by the instructions in `instructions.v2.md`, which come before the question. A
+Other models are told what they mean by the instructions in `instructions.v3.md`, which come before the question. A
 text with a version is never changed: a better one gets the next number.
 """
 
@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from brushloop.canvas import Critique, Plan, Status
+from brushloop.edits import DEFINITIONS
 
 
 @cache
 def _instructions() -> str:
-    return Path(__file__).with_name("instructions.v2.md").read_text(encoding="utf-8").strip()
+    return Path(__file__).with_name("instructions.v3.md").read_text(encoding="utf-8").strip()
 
 
 def instructions(conversation: str = "") -> str:
@@ -29,9 +30,20 @@ def instructions(conversation: str = "") -> str:
 
 
 @cache
-def plan_schema() -> dict[str, Any]:
-    """The JSON schema of a reply."""
-    return Plan.model_json_schema()
+def plan_schema(craft: bool = False) -> dict[str, Any]:
+    """The JSON schema of a reply.
+
+    Args:
+        craft: whether a step may also ask for a kind of edit, of those told in words alone, or for a process. A model
+            that was trained on our questions never saw that, and is left to what it knows.
+    """
+    schema = Plan.model_json_schema()
+    kinds, step = schema["$defs"]["EditType"], schema["$defs"]["PlanStep"]["properties"]
+    if craft:
+        kinds["enum"] = [edit.value for edit, definition in DEFINITIONS.items() if not definition.visual]
+        return schema
+    del schema["$defs"]["EditType"], step["edit"], step["domain"], step["frames"]
+    return schema
 
 
 def plan_text(prompt: str) -> str:

@@ -46,7 +46,7 @@ def made(store: Store) -> Iterator[Made]:
             plan, brief = step.plan or plan, step.brief or brief
             if step.kind not in (StepKind.DRAFT, StepKind.REFINE) or plan is None or brief is None:
                 continue
-            picture, at = store.get_image(step.outputs[0]), int(step.settings["plan_step"])
+            picture, at = store.get_image(step.outputs[-1]), int(step.settings["plan_step"])
             yield from (Made(brief, plan, until, picture) for until in range(at, min(at + 2, len(plan.steps))))
 
 

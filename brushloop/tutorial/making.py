@@ -43,9 +43,9 @@ def book_of(creation: Creation, name: str = "guide") -> Book:
     steps: list[GuideStep] = []
     before = _given(creation.brief, stood[0][1])
     for chapter, entry, failed in stood:
-        step = _step(creation.plan, chapter, entry, failed, before)
-        steps.append(step)
-        before = step.after
+        for step in (*_frames(entry), _step(creation.plan, chapter, entry, failed)):
+            steps.append(step.model_copy(update={"before": before}))
+            before = step.after
     brief, plan = creation.brief, creation.plan
     size = f"a canvas of {before.frame.width} × {before.frame.height} pixels" if before else ""
     tools, materials = needs(plan)
@@ -182,7 +182,7 @@ def _stood(told: list[Chapter]) -> list[tuple[Chapter, Entry, list[Entry]]]:
                 continue
             if entry.stood is False:
                 failed.append(entry)
-            elif not found or found[-1][1].after != entry.after:
+            elif not found or found[-1][1].after != entry.after or len(entry.step.outputs) > 1:
                 found.append((chapter, entry, failed))
                 failed = []
     final = next((e.after for c in reversed(told) for e in c.entries if e.step.kind is StepKind.FINISH), None)
@@ -192,7 +192,18 @@ def _stood(told: list[Chapter]) -> list[tuple[Chapter, Entry, list[Entry]]]:
     return found
 
 
-def _step(plan: Plan | None, chapter: Chapter, entry: Entry, failed: list[Entry], before: Shot | None) -> GuideStep:
+def _frames(entry: Entry) -> list[GuideStep]:
+    """What led to the picture of a plan step that was made as a process, frame by frame."""
+    frames = entry.step.outputs
+    kind = next((each for each in domains() if each.name == entry.step.settings.get("domain")), None)
+    if len(frames) < 2 or kind is None:
+        return []
+    texts = [kind.text(number, len(frames)) for number in range(len(frames))]
+    tool = entry.step.model.id if entry.step.model else ""
+    return list(process_guide("The making", frames, texts, tool).steps[:-1])
+
+
+def _step(plan: Plan | None, chapter: Chapter, entry: Entry, failed: list[Entry]) -> GuideStep:
     assert entry.after is not None
     act, stroke = _ACTS[entry.step.kind], chapter.stroke
     doing = entry.step.text or (stroke.instruction if stroke else "")
@@ -212,7 +223,6 @@ def _step(plan: Plan | None, chapter: Chapter, entry: Entry, failed: list[Entry]
         title=_sentence(doing) or "Paint",
         text=" ".join(text),
         tip=_tip(entry, failed),
-        before=before,
         after=Shot(frame=entry.after, alt=_alt(doing, seen)),
         tools=(entry.step.model.id,) if entry.step.model else ("a person's hand",) if act == "human" else (),
         act=act,
