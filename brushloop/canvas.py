@@ -166,8 +166,8 @@ class Element(Noun):
     name: Annotated[str, Field(min_length=1, max_length=80)]
     role: Literal["background", "object"] = "object"
     count: Annotated[int, Field(ge=1, le=64)] = 1
-    color: str | None = None
-    size: str | None = None
+    color: Annotated[str, Field(max_length=80)] | None = None
+    size: Annotated[str, Field(max_length=80)] | None = None
     boxes: tuple[Box, ...] = ()
     """Where each of the `count` objects goes; empty when the planner leaves it open."""
 
@@ -176,7 +176,7 @@ class PlanStep(Noun):
     """One brush-stroke of the plan: what to paint now, and what is to be seen afterwards."""
 
     instruction: Annotated[str, Field(min_length=1, max_length=500)]
-    expected: str = ""
+    expected: Annotated[str, Field(max_length=1000)] = ""
     adds: tuple[Annotated[int, Field(ge=0)], ...]
     """Indices into `Plan.elements`."""
     edit: EditType | None = Field(default=None, exclude_if=_not_said)

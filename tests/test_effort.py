@@ -79,7 +79,7 @@ def test_a_correction_that_did_not_help_gets_more_denoising_steps() -> None:
     Studio(painter, ToyVLM([SHORT])).paint(PROMPT, budget={"stall": 5})
     refined = steps_of(painter)[1:]
     assert refined == sorted(refined) and refined[0] == 16 < refined[-1] <= 32
-    assert Effort().of_refine(100) == 32 and Effort.named("low").of_refine(0) == 10
+    assert Effort().of_refine(100) == 32 and Effort.named("low").of_refine(0) == 8
 
 
 @dataclass
@@ -289,7 +289,7 @@ def test_effort_is_kept_for_resume_and_fork(run: Callable[..., tuple[int, str, s
     assert run("paint", PROMPT, "--effort", "low", "--id", "one", "--pause", "after:plan")[0] == 0
     run("resume", "one")
     step = json.loads(run("steps", "one", "--json")[1])["steps"][2]
-    assert step["kind"] == "draft" and step["settings"]["denoising_steps"] == 8
+    assert step["kind"] == "draft" and step["settings"]["denoising_steps"] == 6
     run("fork", "one", "--seed", 9, "--id", "two")
     assert json.loads(run("steps", "two", "--json")[1])["steps"][-4]["settings"]["effort"] == "low"
     assert run("paint", PROMPT, "--effort", "heroic")[0] == 2

@@ -200,11 +200,12 @@ def test_drafts_are_cheap_and_refinements_begin_from_the_draft() -> None:
     assert drafted.denoising_steps < refined.denoising_steps == effort.refine_steps
 
 
-def test_a_fuller_draft_gets_more_denoising_steps() -> None:
-    painter = ToyPainter()
-    Studio(painter, ToyVLM([SHORT])).paint(PROMPT)
-    assert painter.requests[0].denoising_steps == Effort().of_draft(2) > Effort().of_draft(1)
-    assert Effort().of_draft(99) == Effort().refine_steps
+def test_a_fuller_draft_gets_more_denoising_steps_where_effort_is_high() -> None:
+    painter, effort = ToyPainter(), Effort.named("high")
+    Studio(painter, ToyVLM([SHORT]), effort=effort).paint(PROMPT)
+    assert painter.requests[0].denoising_steps == effort.of_draft(2) > effort.of_draft(1) > effort.of_draft(1, True)
+    assert effort.of_draft(99) == effort.refine_steps
+    assert Effort().of_draft(1, True) < Effort().of_draft(2) <= 8, "more than eight steps gain nothing"
 
 
 def test_later_plan_steps_are_painted_over_the_best_of_the_one_before() -> None:

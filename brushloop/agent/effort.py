@@ -22,14 +22,14 @@ from brushloop.vlm import VLM, Question, Reply
 class Effort:
     """How much work goes into a picture: drafts are cheap, refinements are worth more denoising steps."""
 
-    alone_steps: int = 4
+    alone_steps: int = 3
     """Denoising steps of the first draft of a picture that is to show one thing: measured to be enough."""
-    draft_steps: int = 10
-    """Denoising steps of any other draft that adds one thing."""
+    draft_steps: int = 8
+    """Denoising steps of any other draft that adds one thing: more were measured to gain nothing (docs/bench.md)."""
     refine_steps: int = 16
     """Denoising steps of the first try of a refinement, and the most that a draft takes."""
-    per_thing: int = 2
-    """Denoising steps more for each further thing that a draft shows: effort follows the prompt."""
+    per_thing: int = 0
+    """Denoising steps more for each further thing that a draft shows."""
     per_try: int = 4
     """Denoising steps more for each time that a correction was tried already, up to twice `refine_steps`."""
     process_steps: int = 24
@@ -91,7 +91,7 @@ class Effort:
 
 LEVELS = {
     "low": Effort(
-        alone_steps=3, draft_steps=8, refine_steps=10, per_thing=1, per_try=2, draft_scale=0.5, rounds=6, stall=1,
+        alone_steps=2, draft_steps=6, refine_steps=8, per_try=2, draft_scale=0.5, rounds=6, stall=1,
         reply_tokens=256, process_steps=12, name="low",
     ),
     "normal": Effort(),

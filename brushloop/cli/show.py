@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from brushloop.agent import words
 from brushloop.cli.console import clean, result
 from brushloop.cli.made import folder_at
 from brushloop.cli.options import Json, Last, Name, opened
@@ -163,7 +164,7 @@ def _shown(creation: Creation) -> list[str]:
         f"steps     {len(creation.steps)}, {pictures} pictures painted; {ended}",
     ]
     lines += (
-        [f"plan {n:<4} {clean(step.instruction)}" for n, step in enumerate(creation.plan.steps, 1)]
+        [f"plan {n:<4} {clean(words.of_stroke(step))}" for n, step in enumerate(creation.plan.steps, 1)]
         if creation.plan
         else []
     )
