@@ -2,10 +2,12 @@
 
 python scripts/sheets.py world
 python scripts/sheets.py painter [FOLDER]
+python scripts/sheets.py hundred           the first hundred of the scene benchmark, as it left them in runs/bench
 """
 
 from __future__ import annotations
 
+import json
 import random
 import sys
 from pathlib import Path
@@ -87,9 +89,24 @@ def painter(folder: str | None) -> None:
     grid(rows, columns).save(OUT / "painter-edits.png")
 
 
+def hundred(runs: Path = Path("runs/bench")) -> None:
+    """The loop's pictures of the first hundred held-out prompts, none left out; a red frame: wrong, says the judge."""
+    rows = sorted((json.loads(line) for line in (runs / "scenes.jsonl").open()), key=lambda row: row["index"])[:100]
+    cells = []
+    for row in rows:
+        cell = Image.new("RGB", (88, 88), "white" if row["loop"]["correct"] else (214, 40, 40))
+        cell.paste(Image.open(runs / f"{row['index']:03d}-loop.png").resize((80, 80), Image.Resampling.LANCZOS), (4, 4))
+        cells.append(cell)
+        if not row["loop"]["correct"]:
+            print(f"{row['index'] // 10 + 1}/{row['index'] % 10 + 1}: {row['prompt']}")
+    grid(cells, 10, 0).save(OUT / "hundred.webp", quality=85)
+
+
 if __name__ == "__main__":
     OUT.mkdir(parents=True, exist_ok=True)
     if sys.argv[1] == "world":
         world()
+    elif sys.argv[1] == "hundred":
+        hundred()
     else:
         painter(sys.argv[2] if len(sys.argv) > 2 else None)
