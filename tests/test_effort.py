@@ -78,8 +78,8 @@ def test_a_correction_that_did_not_help_gets_more_denoising_steps() -> None:
     painter = ToyPainter(fails=never)
     Studio(painter, ToyVLM([SHORT])).paint(PROMPT, budget={"stall": 5})
     refined = steps_of(painter)[1:]
-    assert refined == sorted(refined) and refined[0] == 16 < refined[-1] <= 32
-    assert Effort().of_refine(100) == 32 and Effort.named("low").of_refine(0) == 8
+    assert refined == sorted(refined) and refined[0] == 12 < refined[-1] <= 24
+    assert Effort().of_refine(100) == 24 and Effort.named("low").of_refine(0) == 8
 
 
 @dataclass

@@ -26,7 +26,7 @@ class Effort:
     """Denoising steps of the first draft of a picture that is to show one thing: measured to be enough."""
     draft_steps: int = 8
     """Denoising steps of any other draft that adds one thing: more were measured to gain nothing (docs/bench.md)."""
-    refine_steps: int = 16
+    refine_steps: int = 12
     """Denoising steps of the first try of a refinement, and the most that a draft takes."""
     per_thing: int = 0
     """Denoising steps more for each further thing that a draft shows."""
