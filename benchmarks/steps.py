@@ -1,6 +1,6 @@
 """How many denoising steps the shipped painter needs: held-out prompts, with so many for every draft and refinement.
 
-    python -m benchmarks.steps [--number 200] [--steps 28 16 8 6 4]
+    python -m benchmarks.steps [--number 200] [--steps 16 8 6 4]
 
 It learned flow matching (Lipman et al. 2023) in the rectified form (Liu et al. 2022), whose paths are nearly straight,
 so that Euler's method needs few steps; it was not distilled.
@@ -19,7 +19,7 @@ from brushloop.canvas import StepKind
 from brushloop.supervision.held_out import prompts, wilson
 from brushloop.supervision.judge import Judge, verdict
 
-STEPS = (28, 16, 8, 6, 4)
+STEPS = (16, 8, 6, 4)
 
 
 def measure(number: int = 200, steps: Sequence[int] = STEPS) -> dict[str, dict[str, Any]]:
