@@ -200,7 +200,7 @@ def judge(number: int = 22, steps: int = 16, seed: int = 0) -> dict[str, dict[st
             if adapters is not None:
                 mine = next((known for known in adapters if known == (ALL,) or name in known), None)
                 painter = ProcessPainter(None, files.read(file(mine)) if mine else nothing())
-            kind = replace(domain(name), layout=str(LAYOUT), frames=LAYOUT.frames)
+            kind = domain(name).model_copy(update={"layout": str(LAYOUT), "frames": LAYOUT.frames})
             marks = []
             for at, making in enumerate(some):
                 if painter is None:
