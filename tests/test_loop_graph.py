@@ -123,7 +123,7 @@ def test_events_tell_every_step_and_every_denoising_step() -> None:
     assert [event["text"] for event in steps] == [step.text for step in creation.steps[1:]]
     assert steps[1]["image"] == creation.steps[2].outputs[0].hash and steps[0]["image"] is None
     denoised = [(event["node"], event["done"], event["total"]) for event in heard if event["type"] == "denoise"]
-    assert denoised == [("draft", done, 12) for done in range(1, 13)]
+    assert denoised == [("draft", done, 8) for done in range(1, 9)]
     assert heard[-1] == {"type": "done", "creation": creation.summary()}
     json.dumps(heard)
 

@@ -37,8 +37,8 @@ def creation(text: str, store: Store) -> Creation:
     brief = Brief(prompt=prompt, units=(ConditionUnit(text=text),))
     plan = Plan(
         elements=(
-            Element(name=text[:80], role="background", color=text, size=text),
-            Element(name=text[-80:], color=text, size=text, boxes=(CAT,)),
+            Element(name=text[:80], role="background", color=text[:80], size=text[-80:]),
+            Element(name=text[-80:], color=text[-80:], size=text[:80], boxes=(CAT,)),
         ),
         steps=(PlanStep(instruction=text, expected=text, adds=(0, 1)),),
         style=text,

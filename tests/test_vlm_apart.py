@@ -10,9 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from brushloop.canvas import Plan
-from brushloop.errors import ModelError, WeightsError
+from brushloop.critic.prompt import look_schema
+from brushloop.errors import BrushloopError, ModelError, WeightsError
 from brushloop.scale.together import studio_of
 from brushloop.vlm import Question, own_questions
 from brushloop.vlm_apart import ApartVLM
@@ -34,11 +36,18 @@ def test_it_answers_as_the_model_here_does(apart: ApartVLM) -> None:
 
 
 def test_what_the_model_raises_comes_across_and_ends_nothing(apart: ApartVLM) -> None:
-    with pytest.raises(Exception, match=r"schema|type") as here:
-        apart.vlm.ask(replace(PLAN, schema={"type": "no such type"}))
-    with pytest.raises(type(here.value)):
-        apart.ask(replace(PLAN, schema={"type": "no such type"}))
+    impossible = replace(PLAN, schema={"type": "no such type"})
+    with pytest.raises(BrushloopError) as here:
+        apart.vlm.ask(impossible)
+    with pytest.raises(type(here.value), match="cannot be turned into a grammar"):
+        apart.ask(impossible)
     assert apart.ask(PLAN).text
+
+
+def test_pictures_go_with_the_question(apart: ApartVLM) -> None:
+    pictures = tuple(Image.linear_gradient("L").convert(mode).resize((128, 128)) for mode in ("RGB", "L"))
+    look = Question("look: prompt a cat", look_schema(), pictures, max_tokens=60)
+    assert apart.ask(look) == apart.vlm.ask(look)
 
 
 def test_a_process_that_died_is_told_in_one_line() -> None:
