@@ -25,7 +25,8 @@ import json
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cache
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,7 @@ from brushloop.supervision.judge import Judge
 from brushloop.supervision.processes import Making, make
 from brushloop.supervision.world import art
 from brushloop.train.loop import Recipe, fit
-from brushloop.train.process import CELLS, RECIPE, Processes, adapter
+from brushloop.train.process import CELLS, RECIPE, Processes, Source, adapter
 from brushloop.weights import find
 
 LAYOUT = Layout.of("2x2")
@@ -85,27 +86,22 @@ def makings(name: str, seed: str, *, training: bool) -> Iterator[Making]:
             yield made
 
 
-class Sequences:
-    """The makings to learn from, made when first wanted."""
+@cache
+def sequences() -> dict[str, list[Making]]:
+    """The makings to learn from, so many of each domain."""
+    return {name: list(islice(makings(name, "train", training=True), number)) for name, number in DOMAINS.items()}
 
-    @cached_property
-    def by_domain(self) -> dict[str, list[Making]]:
-        """So many of each domain."""
-        return {
-            name: [making for making, _ in zip(makings(name, "train", training=True), range(number), strict=False)]
-            for name, number in DOMAINS.items()
-        }
 
-    def source(self, known: Sequence[str]):  # type: ignore[no-untyped-def]
-        """Samples for an adapter that has a B for each of `known`: of these domains, or of all."""
-        names = list(DOMAINS) if known == (ALL,) else list(known)
+def source(known: Sequence[str]) -> Source:
+    """Samples for an adapter that has a B for each of `known`: of these domains, or of all."""
+    names = list(DOMAINS) if known == (ALL,) else list(known)
 
-        def draw(rng: random.Random, layout: Layout, cell: int) -> tuple[str, Making, str]:
-            name = rng.choice(names)
-            making = rng.choice(self.by_domain[name])
-            return (ALL if known == (ALL,) else name), making, told(making)
+    def draw(rng: random.Random, layout: Layout, cell: int) -> tuple[str, Making, str]:
+        name = rng.choice(names)
+        making = rng.choice(sequences()[name])
+        return (ALL if known == (ALL,) else name), making, told(making)
 
-        return draw
+    return draw
 
 
 def told(making: Making) -> str:
@@ -125,7 +121,7 @@ def file(known: Sequence[str]) -> Path:
 
 def train(recipe: Recipe = RECIPE_HERE) -> None:
     """Every adapter that is not there yet. One for a single domain sees that domain's share of the samples."""
-    base, sequences = find("painter", None, ("model_index.json",)).folder, Sequences()
+    base = find("painter", None, ("model_index.json",)).folder
     for row in ROWS.values():
         for known in row:
             made = file(known)
@@ -133,7 +129,7 @@ def train(recipe: Recipe = RECIPE_HERE) -> None:
             mine = replace(recipe, steps=recipe.steps // share)
             if (made.parent / "done").exists():
                 continue
-            task = Processes(mine, base, domains=known, source=sequences.source(known), turns=[str(LAYOUT)])
+            task = Processes(mine, base, domains=known, source=source(known), turns=[str(LAYOUT)])
 
             def keep(average: torch.nn.Module, step: int, task: Processes = task, made: Path = made) -> None:
                 files.write(adapter(task, average), made)
@@ -154,11 +150,11 @@ class Features:
 
     def __init__(self, each: int = 6) -> None:
         self.network = Judge().network
-        true = {name: makings(name, "truth", training=False) for name in DOMAINS}
-        frames = {
-            name: [next(true[name]).frames[-1] for _ in range(each * len(UNSEEN))] for name in DOMAINS
-        }  # in turn: the objects in their order, then again
-        self.known = {name: self.of(some) for name, some in frames.items()}
+        number = each * len(UNSEEN)  # in turn: the objects in their order, then again
+        self.known = {
+            name: self.of([making.frames[-1] for making in islice(makings(name, "truth", training=False), number)])
+            for name in DOMAINS
+        }
 
     @torch.no_grad()
     def of(self, pictures: Sequence[Image.Image]) -> Array:
@@ -188,10 +184,7 @@ def coherence(frames: Sequence[Image.Image], true: Sequence[Image.Image]) -> flo
 def judge(number: int = 22, steps: int = 16, seed: int = 0) -> dict[str, dict[str, dict[str, float]]]:
     """Each row's figures by domain, over `number` makings of each; the rows' pictures are kept."""
     features = Features()
-    wanted = {
-        name: [making for making, _ in zip(makings(name, "judge", training=False), range(number), strict=False)]
-        for name in DOMAINS
-    }
+    wanted = {name: list(islice(makings(name, "judge", training=False), number)) for name in DOMAINS}
     true = {name: [coherence(one.frames, one.frames) for one in some] for name, some in wanted.items()}
     found: dict[str, dict[str, dict[str, float]]] = {}
     for row, adapters in {TRUE: None, **ROWS}.items():

@@ -41,10 +41,11 @@ from brushloop.weights import find
 
 RUNS = Path("runs")
 OUT = RUNS / "editing" / "cases.jsonl"
-ABLATIONS = {"without router": {"router": False}, "without task embedding": {"task": False}}
+PARTS = ("router", "task")
+"""What an ablated editor lacks: fields of its configuration (the learned router, the task embeddings)."""
 ROWS = {
     "as it was": None, "first stage": RUNS / "editor", "editor": RUNS / "editor",
-    **{name: RUNS / "editing" / name.replace(" ", "-") for name in ABLATIONS},
+    **{f"without {part}": RUNS / "editing" / f"without-{part}" for part in PARTS},
 }  # fmt: skip
 FIGURES = ("l1", "ssim", "features", "drift", "outside")
 
@@ -145,10 +146,9 @@ def train(without: str, steps: int | None) -> None:
     from brushloop.train import editing
 
     recipe = editing.EDITOR if steps is None else replace(editing.EDITOR, steps=steps)
-    name = next(name for name in ABLATIONS if name.split()[1] == without)
     base = find("painter", None, ("model_index.json",)).folder
     first = RUNS / "instruct" / "edit.safetensors"
-    editing.train(RUNS / "editing" / name.replace(" ", "-"), base, first, recipe, sizes=ABLATIONS[name])
+    editing.train(RUNS / "editing" / f"without-{without}", base, first, recipe, sizes={without: False})
 
 
 def table() -> str:
@@ -185,7 +185,7 @@ def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("train", "paint", "table"))
-    parser.add_argument("--without", choices=("router", "task"), default="router")
+    parser.add_argument("--without", choices=PARTS, default=PARTS[0])
     parser.add_argument("--number", type=int, default=50, help="cases of each kind")
     parser.add_argument("--steps", type=int, help="denoising steps (8), or training steps (the recipe's)")
     parser.add_argument("--rows", nargs="+", choices=ROWS, help="by default all whose files are there")
