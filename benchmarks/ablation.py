@@ -25,9 +25,11 @@ from typing import Any
 
 from brushloop.supervision.held_out import CATEGORIES, gain, wilson
 from brushloop.supervision.world import scenes, words
+from brushloop.supervision.world.worlds import SMALL, only
 
 OUT, PAGE = Path("runs/ablation"), Path("docs/ablation.md")
-PART = scenes.Part(("apple", "star", "balloon", "car", "heart", "dog", "tree", "house", "sun", "fish"), ("flat",))
+OBJECTS = ("apple", "star", "balloon", "car", "heart", "dog", "tree", "house", "sun", "fish")
+PART = SMALL.part("ablation", OBJECTS, ("flat",))
 """What the models of the ablation know: ten objects, five of which take colours, in one style, on all backgrounds."""
 WIDTH, LAYERS = 160, (1, 5)
 """Of the painter, which begins from nothing."""
@@ -132,7 +134,7 @@ def _built(budget: Budget, name: str) -> None:
     from brushloop.supervision.build.run import build
 
     kind, settings, number = DATA[name]
-    with scenes.only(PART):
+    with only(PART):
         build(recipe(kind, settings), budget.home / "data" / name, round(number * budget.records), budget.seed)
 
 
@@ -237,7 +239,7 @@ def sample(budget: Budget, name: str) -> None:
     makers = models(budget, name)
     with ProcessPoolExecutor(budget.workers, get_context("spawn")) as pool:
         list(pool.map(partial(_painted, budget, store, makers), range(budget.workers)))
-    with scenes.only(PART):
+    with only(PART):
         build(recipe("self-sampled", [f"stores={store}", f"teacher={budget.teacher}"]), out, 100_000, budget.seed)
 
 
@@ -247,7 +249,7 @@ def _painted(budget: Budget, store: Path, makers: tuple[str, str], part: int) ->
     from brushloop.train.closed import paint
 
     torch.set_num_threads(1)
-    with scenes.only(PART):
+    with only(PART):
         paint(store, budget.states, *makers, seed=budget.seed, part=part, parts=budget.workers)
 
 
@@ -257,7 +259,7 @@ def _painted(budget: Budget, store: Path, makers: tuple[str, str], part: int) ->
 def prompts(number: int, seed: int) -> list[tuple[str, str, scenes.Scene]]:
     """Held-out (category, prompt, scene) of the part, the categories in turn; the same for every row of a seed."""
     rng, out = random.Random(f"ablation/{seed}"), []
-    with scenes.only(PART):
+    with only(PART):
         for index in range(number):
             scene = scenes.sample_split(rng, False, CATEGORIES[index % len(CATEGORIES)])
             out.append((CATEGORIES[index % len(CATEGORIES)], words.prompt(scene, rng)[0], scene))

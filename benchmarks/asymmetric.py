@@ -43,7 +43,7 @@ from brushloop.painter.process import ProcessPainter, caption
 from brushloop.supervision.held_out import wilson
 from brushloop.supervision.judge import Judge
 from brushloop.supervision.processes import Making, make
-from brushloop.supervision.world import art
+from brushloop.supervision.world import worlds
 from brushloop.train.loop import Recipe, fit
 from brushloop.train.process import CELLS, RECIPE, Processes, Source, adapter
 from brushloop.weights import find
@@ -72,7 +72,7 @@ def unseen(name: str) -> bool:
     return hashlib.sha256(f"asymmetric|{name}".encode()).digest()[0] % 4 == 0
 
 
-UNSEEN = tuple(thing.name for thing in art.OBJECTS if unseen(thing.name))
+UNSEEN = tuple(thing.name for thing in worlds.SMALL.things if unseen(thing.name))
 
 
 def makings(name: str, seed: str, *, training: bool) -> Iterator[Making]:

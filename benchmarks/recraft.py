@@ -34,7 +34,7 @@ from PIL import Image
 
 from brushloop.painter.domains import domain
 from brushloop.supervision.processes import Making, held_out, make
-from brushloop.supervision.world import art
+from brushloop.supervision.world.worlds import SMALL
 from brushloop.train.process import CELLS
 
 Array = NDArray[np.float64]
@@ -118,7 +118,7 @@ def figures(made: Sequence[Image.Image], true: Sequence[Image.Image]) -> dict[st
 def makings(name: str, number: int, seen: bool = False) -> Iterator[Making]:
     """Makings of a domain, held out from training or seen in it, each object once before any comes again."""
     kind, rng, made = domain(name), random.Random(f"recraft/{name}"), list[str]()
-    objects = sum(held_out(thing.name) != seen for thing in art.OBJECTS)
+    objects = sum(held_out(thing.name) != seen for thing in SMALL.things)
     while len(made) < number:
         one = make(name, rng, kind.frames, CELLS[kind.layout], training=seen)
         if one.prompt not in made[len(made) // objects * objects :]:

@@ -33,6 +33,7 @@ from torch import Tensor, nn
 from benchmarks.ablation import PART, prompts
 from brushloop.supervision import faults
 from brushloop.supervision.world import scenes
+from brushloop.supervision.world.worlds import only
 from brushloop.train import painter, vlm
 from brushloop.train.flow import noised
 from brushloop.train.loop import Recipe, fit, worn
@@ -115,7 +116,7 @@ def _milestones(
     for number in samples:
         if str(number) in known:
             continue
-        with scenes.only(PART):
+        with only(PART):
             average = fit(task, replace(recipe, steps=round(number / a_step)), folder)
             with worn(task.module, average):
                 _write(folder, {str(number): measure(), "parameters": _size(task)})

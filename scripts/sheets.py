@@ -16,6 +16,7 @@ from PIL import Image
 
 from brushloop.canvas import EditType
 from brushloop.supervision.world import art, edits, scenes, words
+from brushloop.supervision.world.worlds import SMALL
 
 OUT = Path("docs/img")
 
@@ -33,8 +34,8 @@ def grid(pictures: list[Image.Image], columns: int, gap: int = 4) -> Image.Image
 def world() -> None:
     """Every object in both styles, every colour, and scenes with their prompts."""
     things = []
-    for style in art.STYLES:
-        for thing in art.OBJECTS:
+    for style in SMALL.styles:
+        for thing in SMALL.things:
             ratio = art.aspect(thing.name, style)
             wide, high = (44, round(44 / ratio)) if ratio >= 1 else (round(44 * ratio), 44)
             cell = Image.new("RGB", (48, 48), "white")

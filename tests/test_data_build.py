@@ -27,8 +27,9 @@ from brushloop.supervision.build.run import build
 from brushloop.supervision.build.split import held_out_of, object_held_out
 from brushloop.supervision.formats import grid
 from brushloop.supervision.records import LINES, Record, RecordFolder, TurnKind
-from brushloop.supervision.world import edits, scenes, words
+from brushloop.supervision.world import edits, scenes
 from brushloop.supervision.world.edits import Edit
+from brushloop.supervision.world.worlds import current
 
 BUILT = tuple(name for name in RECIPES if name not in ("self-sampled", "mixed"))
 
@@ -206,7 +207,7 @@ def test_poor_pictures_are_turned_down_after_rendering() -> None:
 
 
 def test_what_is_held_out_is_never_shown_in_training_and_always_in_tests(tmp_path: Path) -> None:
-    held = [thing for thing in words.BY_NAME if object_held_out(thing)]
+    held = [thing for thing in current().by_name if object_held_out(thing)]
     assert held and len(held) < 8 and phrases.held_out_phrasings()
     for record in [*made("edits", tmp_path / "a", 20), *made("multi-turn", tmp_path / "b", 10)]:
         shown = {thing.name for turn in record.turns if turn.truth for thing in turn.truth.elements}
@@ -216,7 +217,7 @@ def test_what_is_held_out_is_never_shown_in_training_and_always_in_tests(tmp_pat
 
 
 def test_a_scene_is_held_out_for_its_objects_too() -> None:
-    name = next(thing for thing in words.BY_NAME if object_held_out(thing))
+    name = next(thing for thing in current().by_name if object_held_out(thing))
     scene = scenes.Scene((GROUND, Element(name=name, boxes=(CAT.boxes[0],))), "flat")
     assert f"object {name}" in held_out_of(scene)
 

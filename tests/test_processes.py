@@ -13,7 +13,8 @@ from benchmarks import recraft
 from brushloop.painter.domains import domain, domains
 from brushloop.supervision import processes
 from brushloop.supervision.processes import DOMAINS, Making, cut, drawing, held_out, layers_of, make
-from brushloop.supervision.world import art, svg
+from brushloop.supervision.world import svg
+from brushloop.supervision.world.worlds import current
 
 
 def test_what_is_taught_is_what_the_domains_say() -> None:
@@ -73,7 +74,7 @@ def test_bricks_rise_row_by_row() -> None:
 
 
 def test_held_out_objects_are_never_made_in_training() -> None:
-    out = {thing.name for thing in art.OBJECTS if held_out(thing.name)}
+    out = {thing.name for thing in current().things if held_out(thing.name)}
     assert 2 <= len(out) <= 12
     rng = random.Random(0)
     for _ in range(60):

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from brushloop.canvas import EditType
-from brushloop.supervision.world.wishes import FILL, KINDS, PHRASINGS, held_out, wish
+from brushloop.supervision.world.wishes import KINDS, PHRASINGS, fill, held_out, wish
 
 OWN = {"thing", "other", "new", "some", "things"}
 
@@ -42,5 +42,5 @@ def test_wishes_keep_to_their_division(training: bool) -> None:
 
 def _pattern(phrasing: str) -> str:
     parts = re.split(r"{(\w+)}", phrasing)
-    assert set(parts[1::2]) <= OWN | set(FILL)
+    assert set(parts[1::2]) <= OWN | set(fill())
     return "".join(".+" if number % 2 else re.escape(part) for number, part in enumerate(parts))

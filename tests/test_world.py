@@ -9,11 +9,13 @@ from brushloop.canvas import EditType, Element, Status, Verdict
 from brushloop.critic.prompt import Look
 from brushloop.supervision import faults
 from brushloop.supervision.world import art, edits, scenes, words
+from brushloop.supervision.world.worlds import SMALL, current, only
 
 
 def test_the_world_is_as_large_as_promised() -> None:
-    assert len(art.OBJECTS) >= 40 and len(art.STYLES) >= 2 and len(scenes.BACKGROUNDS) >= 6
-    assert len(art.COLORS) >= 6 and set(scenes.RELATIONS) == {"left", "right", "above", "below", "between"}
+    assert current() is SMALL
+    assert len(SMALL.things) >= 40 and len(SMALL.styles) >= 2 and len(SMALL.backgrounds) >= 6
+    assert len(SMALL.colors) >= 6 and set(scenes.RELATIONS) == {"left", "right", "above", "below", "between"}
 
 
 def test_a_seed_gives_the_same_scene_and_picture() -> None:
@@ -58,14 +60,14 @@ def test_an_object_is_drawn_inside_its_box_and_nowhere_else() -> None:
         assert not changed.any()
 
 
-@pytest.mark.parametrize("color", art.COLORS)
+@pytest.mark.parametrize("color", SMALL.colors)
 @pytest.mark.parametrize("name", ["apple", "car", "star", "book"])
 def test_a_tint_turns_the_main_hue(name: str, color: str) -> None:
-    for style in art.STYLES:
+    for style in SMALL.styles:
         sprite = np.asarray(art.sprite(name, style, color, 60, 60).convert("RGBA"), float)
         hsv = np.asarray(art.sprite(name, style, color, 60, 60).convert("RGB").convert("HSV"), float)
         solid = (sprite[..., 3] > 200) & (hsv[..., 1] > 90)
-        hue = art.COLORS[color][0]
+        hue = art.PALETTE[color][0]
         near = np.abs((hsv[..., 0][solid] * 360 / 255 - hue + 180) % 360 - 180) < 14
         assert near.mean() > 0.5
 
@@ -118,7 +120,7 @@ def test_prompts_name_every_object_and_color() -> None:
         scene = scenes.sample(rng)
         text = words.prompt(scene, rng)[0]
         for thing in scene.elements[1:]:
-            name = art.BY_NAME[thing.name]
+            name = SMALL.by_name[thing.name]
             assert (name.name if thing.count == 1 else name.plural) in text
             assert thing.color is None or thing.color in text
 
@@ -129,14 +131,14 @@ def test_an_unknown_background_is_named() -> None:
 
 
 def test_a_part_of_the_world_is_sampled_alone_and_holds_out_more() -> None:
-    part = scenes.Part(("apple", "star", "dog", "sun"), ("flat",))
+    part = SMALL.part("four", ("apple", "star", "dog", "sun"), ("flat",))
     before = [scenes.sample(random.Random(n)) for n in range(20)]
-    with scenes.only(part):
+    with only(part):
         train = [scenes.sample_split(random.Random(n), True) for n in range(40)]
         test = [scenes.sample_split(random.Random(n), False) for n in range(40)]
         held = {key for scene in (*train, *test) for key in scenes.combinations(scene) if scenes.held_out(key)}
     for scene in (*train, *test):
-        assert {thing.name for thing in scene.elements[1:]} <= set(part.objects) and scene.style == "flat"
+        assert {thing.name for thing in scene.elements[1:]} <= set(part.by_name) and scene.style == "flat"
     assert len(held) > len({key for key in held if scenes.held_out(key)})
     assert not any(scenes.combinations(scene) & held for scene in train)
     assert all(scenes.combinations(scene) & held for scene in test)

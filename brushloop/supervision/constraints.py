@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -25,8 +25,9 @@ from PIL import Image
 from torch import Tensor
 
 from brushloop.canvas import Box, Critique, Element, Fault, Plan, Status
-from brushloop.supervision.judge import GRID, NAMES, TONES, Detector
-from brushloop.supervision.world.scenes import BACKGROUNDS, CANVAS, Relation, center
+from brushloop.supervision.judge import GRID, Detector
+from brushloop.supervision.world.nouns import Names
+from brushloop.supervision.world.scenes import CANVAS, Relation, center
 
 VIOLATIONS = ("missing", *(fault.value for fault in Fault))
 """Kinds of violation: a thing is missing, or wrong in one of the ways of `Fault`."""
@@ -55,6 +56,24 @@ class Evidence:
 
     cells: Tensor
     scene: Tensor
+    names: Names
+    """What its outputs mean."""
+
+    def of(self, kind: Literal["objects", "colors", "backgrounds"], name: str) -> Tensor:
+        """The probability of a name: (G G) of an object or a colour, without shape of a background.
+
+        Raises:
+            ValueError: a name that the detector does not know.
+        """
+        known: tuple[str, ...] = getattr(self.names, kind)
+        if name not in known:
+            raise ValueError(f"the detector knows no {name!r} among its {kind}")
+        objects = len(self.names.objects)
+        logits = {
+            "objects": self.cells[5 : 5 + objects], "colors": self.cells[5 + objects :],
+            "backgrounds": self.scene[: len(self.names.backgrounds)],
+        }[kind]  # fmt: skip
+        return logits.softmax(0)[known.index(name)]
 
 
 class OfState(Protocol):
@@ -71,7 +90,7 @@ def evidence(network: Detector, pictures: Tensor | Sequence[Image.Image]) -> lis
         with torch.no_grad():
             return evidence(network, torch.stack([pixels_of(picture, CANVAS) for picture in pictures]) * 2 - 1)
     cells, scene = network(pictures)
-    return [Evidence(cells[i], scene[i]) for i in range(len(pictures))]
+    return [Evidence(cells[i], scene[i], network.names) for i in range(len(pictures))]
 
 
 def pixels_of(picture: Image.Image, size: int | None = None) -> Tensor:
@@ -110,13 +129,13 @@ class SemanticConsistency:
 
     def _of(self, thing: Element, seen: Evidence) -> Tensor:
         if thing.role == "background":
-            return seen.scene[: len(BACKGROUNDS)].softmax(0)[BACKGROUNDS.index(thing.name)]
+            return seen.of("backgrounds", thing.name)
         scores = []
         for box in thing.boxes:
             at = _cell(box)
-            score = _heat(seen)[at] * _names(seen)[NAMES.index(thing.name)][at]
+            score = _heat(seen)[at] * seen.of("objects", thing.name)[at]
             if thing.color:
-                score = score * seen.cells[5 + len(NAMES) :].softmax(0)[TONES.index(thing.color)][at]
+                score = score * seen.of("colors", thing.color)[at]
             scores.append(score)
         return torch.stack(scores).mean() if scores else _heat(seen).new_tensor(1.0)
 
@@ -303,10 +322,6 @@ def _heat(seen: Evidence) -> Tensor:
     return seen.cells[0].sigmoid()
 
 
-def _names(seen: Evidence) -> Tensor:
-    return seen.cells[5 : 5 + len(NAMES)].softmax(0)
-
-
 def _cell(box: Box) -> tuple[int, int]:
     x, y = center(box)
     return min(GRID - 1, int(y * GRID / 100)), min(GRID - 1, int(x * GRID / 100))
@@ -330,7 +345,7 @@ def _iou(one: Tensor, other: Box) -> Tensor:
 
 def _place(seen: Evidence, name: str) -> Tensor:
     """Where the detector sees a name, in percent from the left and the top: the mean cell, weighted by h p(name)."""
-    weight = _heat(seen) * _names(seen)[NAMES.index(name)]
+    weight = _heat(seen) * seen.of("objects", name)
     along = (torch.arange(GRID, device=weight.device) + 0.5) * 100 / GRID
     total = weight.sum().clamp(min=1e-6)
     return torch.stack([(weight.sum(0) * along).sum() / total, (weight.sum(1) * along).sum() / total])

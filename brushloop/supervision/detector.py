@@ -13,8 +13,7 @@ from brushloop.critic.prompt import Look
 from brushloop.errors import WeightsError
 from brushloop.supervision.judge import WEIGHTS, Judge, Sight
 from brushloop.supervision.labels import label
-from brushloop.supervision.world.art import BY_NAME
-from brushloop.supervision.world.scenes import BACKGROUNDS
+from brushloop.supervision.world.worlds import current
 
 
 class Detective:
@@ -44,8 +43,8 @@ class Detective:
 
 
 def known(plan: Plan) -> bool:
-    """Whether a detector can judge a plan: all its things are in the small world, and objects have boxes."""
+    """Whether a detector can judge a plan: all its things are in the world, and objects have boxes."""
+    names = {"background": current().backgrounds, "object": current().by_name}
     return all(
-        thing.name in BACKGROUNDS if thing.role == "background" else thing.name in BY_NAME and bool(thing.boxes)
-        for thing in plan.elements
+        thing.name in names[thing.role] and (thing.role == "background" or bool(thing.boxes)) for thing in plan.elements
     )

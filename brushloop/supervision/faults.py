@@ -15,8 +15,9 @@ from PIL import Image
 from brushloop.canvas import Box, Correction, EditType, Element, Fault, Plan, Status, Verdict
 from brushloop.critic.prompt import ELSEWHERE, NOTHING, SMEAR, Look, Seen
 from brushloop.supervision.world import edits, scenes, words
-from brushloop.supervision.world.art import COLORS, STYLES, TINTABLE, sprite
-from brushloop.supervision.world.scenes import BACKGROUNDS, Scene, is_held_out
+from brushloop.supervision.world.art import sprite
+from brushloop.supervision.world.scenes import Scene, is_held_out
+from brushloop.supervision.world.worlds import current
 
 
 @dataclass
@@ -112,7 +113,7 @@ def spoil(picture: Image.Image, box: Box, rng: random.Random, low: int | None = 
     left, top, right, bottom = scenes.pixels(box, picture.width)
     size = right - left, bottom - top
     other = scenes.sample_element(rng)
-    junk = sprite(other.name, rng.choice(STYLES), other.color, *size).copy()
+    junk = sprite(other.name, rng.choice(current().styles), other.color, *size).copy()
     low = low or max(2, min(size) // rng.choice((6, 8, 10, 40)))
     junk = junk.resize((low, low)).resize(size, Image.Resampling.BILINEAR)
     strength = rng.choice((60, 85, 100))
@@ -156,14 +157,14 @@ def phrases(thing: Element) -> str:
 
 def _fancied(rng: random.Random, thing: Element) -> Element:
     """Two of three things that take no colour get one: whoever compares colours meets more pairs of words."""
-    if thing.role == "background" or thing.name in TINTABLE or rng.random() < 1 / 3:
+    if thing.role == "background" or thing.name in current().tintable or rng.random() < 1 / 3:
         return thing
-    return thing.model_copy(update={"color": rng.choice(tuple(COLORS))})
+    return thing.model_copy(update={"color": rng.choice(current().colors)})
 
 
 def _as_drawn(thing: Element) -> Element:
     """Without a colour that the art does not give it."""
-    return thing if thing.name in TINTABLE else thing.model_copy(update={"color": None})
+    return thing if thing.name in current().tintable else thing.model_copy(update={"color": None})
 
 
 def _draw(
@@ -177,7 +178,7 @@ def _draw(
     if thing.role == "background":
         if not bad:
             return _Drawn(place(thing.name), [thing])
-        other = thing.model_copy(update={"name": rng.choice([name for name in BACKGROUNDS if name != thing.name])})
+        other = thing.model_copy(update={"name": _other(rng, current().backgrounds, thing.name)})
         return _Drawn(
             place(other.name), [other], fault=Fault.BACKGROUND, correction=correct(thing, Fault.BACKGROUND, ())
         )
@@ -218,13 +219,17 @@ def _draw(
     if fault is Fault.OBJECT and rng.random() < 0.5:
         return _Drawn(seen(SMEAR, hit), kept_ones, spoiled=list(wrong), fault=fault, correction=correction)
     if fault is Fault.COLOR:
-        tone = rng.choice([tone for tone in COLORS if tone != thing.color])
+        tone = _other(rng, current().colors, thing.color)
         other = thing.model_copy(update={"color": tone, "count": len(wrong), "boxes": wrong})
     else:
         other = scenes.sample_element(rng, [thing.name], len(wrong)).model_copy(update={"boxes": wrong})
         other = _fancied(rng, other) if fancied else other
     instead = seen(phrase(other.name, other.color), hit)
     return _Drawn(instead, [*kept_ones, other], fault=fault, correction=correction)
+
+
+def _other(rng: random.Random, names: Sequence[str], name: str | None) -> str:
+    return rng.choice([each for each in names if each != name])
 
 
 def _jitter(rng: random.Random, box: Box) -> Box:

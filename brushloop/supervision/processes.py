@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
 from brushloop.supervision.world import art, scenes, svg, words
+from brushloop.supervision.world.worlds import current
 
 Look = Literal["paint", "line"]
 Phase = tuple[int, Callable[[float], Image.Image]]
@@ -52,9 +53,9 @@ def make(domain: str, rng: random.Random, frames: int, size: int, *, training: b
         raise ValueError(f"no makings of {domain!r}; there are {', '.join(DOMAINS)}")
     if domain == "landscape illustration":
         return landscape(rng, frames, size, training)
-    names = [thing.name for thing in art.OBJECTS if held_out(thing.name) != training]
+    names = [thing.name for thing in current().things if held_out(thing.name) != training]
     subject = Subject(
-        rng.choice(names), "soft" if domain == "emoji" else rng.choice(art.STYLES), size,
+        rng.choice(names), "soft" if domain == "emoji" else rng.choice(current().styles), size,
         round(size * rng.choice((0.7, 0.8, 0.9))), (rng.uniform(0.3, 0.7), rng.uniform(0.3, 0.7)),
         rng.random() < 0.5, rng.choice(PAPERS),
     )  # fmt: skip

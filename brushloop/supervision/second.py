@@ -1,8 +1,8 @@
 """A second opinion on a picture: a detector for things, a reader for text. It is shown, and never steers the loop.
 
-The detector knows the small world and says nothing of things outside it. The reader (the extra `ocr`) looks for the
-words that a plan puts in quotes, and tells of text that nobody asked for. Where one of them sees something else than
-the critic, that is a disagreement: for a person to look at.
+The detector knows the world it was trained in and says nothing of things outside it. The reader (the extra `ocr`) looks
+for the words that a plan puts in quotes, and tells of text that nobody asked for. Where one of them sees something else
+than the critic, that is a disagreement: for a person to look at.
 """
 
 from __future__ import annotations
@@ -90,10 +90,7 @@ def disagreements(plan: Plan, critique: Critique, opinions: Sequence[Opinion]) -
 
 def by_judge(judge: Judge, plan: Plan, step: int, picture: Image) -> list[Opinion]:
     """What the detector sees of the elements that are due and that it knows."""
-    from brushloop.supervision.judge import NAMES
-    from brushloop.supervision.world.scenes import BACKGROUNDS
-
-    names = {"background": BACKGROUNDS, "object": NAMES}
+    names = {"background": judge.names.backgrounds, "object": judge.names.objects}
     due = [index for index in plan.due(step) if plan.elements[index].name in names[plan.elements[index].role]]
     if not due:
         return []

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from brushloop.supervision.faults import spoil
-from brushloop.supervision.judge import GRID, NAMES, TONES, Detector
+from brushloop.supervision.judge import GRID, Detector
+from brushloop.supervision.judge import save as save_detector
 from brushloop.supervision.world import scenes
-from brushloop.supervision.world.art import STYLES
+from brushloop.supervision.world.worlds import current
 from brushloop.train.loop import Recipe, fit
 
 SPLIT = "judge/"
@@ -62,7 +63,8 @@ class Detection:
         self.recipe = recipe
         teaching = recipe.seed == TEACHER.seed
         self.draw = partial(scenes.sample_split if teaching else draw, training=True)
-        self.module: Any = Detector()
+        self.names = current().names
+        self.module: Any = Detector(self.names)
         self.vae = vae
 
     def batch(self, step: int) -> tuple[Tensor, list[scenes.Scene]]:
@@ -91,7 +93,7 @@ class Detection:
         with torch.autocast("cpu", torch.bfloat16):
             cells, whole = self.module(pixels)
         cells, whole = cells.float(), whole.float()
-        heat = torch.zeros(len(shown), GRID, GRID)
+        known, heat = self.names, torch.zeros(len(shown), GRID, GRID)
         ignore = torch.zeros_like(heat, dtype=torch.bool)
         spots: list[tuple[int, int, int]] = []
         names, tones, sides = [], [], []
@@ -108,8 +110,8 @@ class Detection:
                                 ignore[b, r, c] = heat[b, r, c] == 0
                             if left < x < right and top < y < bottom:
                                 spots.append((b, r, c))
-                                names.append(NAMES.index(thing.name))
-                                tones.append(TONES.index(thing.color) if thing.color else -100)
+                                names.append(known.objects.index(thing.name))
+                                tones.append(known.colors.index(thing.color) if thing.color else -100)
                                 sides.append((x - left, y - top, right - x, bottom - y))
                     heat[b, row, column] = 1
                     ignore[b, row, column] = False
@@ -119,14 +121,12 @@ class Detection:
         focal = F.binary_cross_entropy_with_logits(p, heat, reduction="none") * (heat - p.sigmoid()).abs().detach()
         found = (focal * ~ignore).sum() / heat.sum()
         side = F.l1_loss(picked[:, 1:5].sigmoid(), torch.tensor(sides) / 64)
-        name = F.cross_entropy(picked[:, 5 : 5 + len(NAMES)], torch.tensor(names))
-        tone = F.cross_entropy(picked[:, 5 + len(NAMES) :], torch.tensor(tones), ignore_index=-100)
-        ground = F.cross_entropy(
-            whole[:, : len(scenes.BACKGROUNDS)], torch.tensor([scenes.BACKGROUNDS.index(s.background) for s in shown])
-        )
-        style = F.cross_entropy(
-            whole[:, len(scenes.BACKGROUNDS) :], torch.tensor([STYLES.index(s.style) for s in shown])
-        )
+        guess = picked[:, 5:].split([len(known.objects), len(known.colors)], dim=1)
+        places, styles = whole.split([len(known.backgrounds), len(known.styles)], dim=1)
+        name = F.cross_entropy(guess[0], torch.tensor(names))
+        tone = F.cross_entropy(guess[1], torch.tensor(tones), ignore_index=-100)
+        ground = F.cross_entropy(places, torch.tensor([known.backgrounds.index(s.background) for s in shown]))
+        style = F.cross_entropy(styles, torch.tensor([known.styles.index(s.style) for s in shown]))
         parts = {"found": found, "box": side, "name": name, "tone": tone, "ground": ground, "style": style}
         return found + 4 * side + name + 0.5 * tone + 0.2 * ground + 0.2 * style, {
             k: v.item() for k, v in parts.items()
@@ -138,6 +138,7 @@ def object_f1(weights: Path, number: int = 500, seed: int = 0) -> dict[str, floa
     from brushloop.supervision.judge import Judge, overlap
 
     judge = Judge(weights)
+    judge.must_know(current())
     rng = random.Random(f"judge-test/{seed}")
     hits = wanted = seen = colored = right = grounds = 0
     for _ in range(number):
@@ -166,13 +167,12 @@ def object_f1(weights: Path, number: int = 500, seed: int = 0) -> dict[str, floa
 def train(folder: Path, vae: Path | None = None, recipe: Recipe = RECIPE, seconds: float | None = None) -> None:
     """Train and write `folder/judge.safetensors`."""
     from diffusers import AutoencoderKL
-    from safetensors.torch import save_file
 
+    world = current()
     task = Detection(recipe, AutoencoderKL.from_pretrained(vae).eval() if vae else None)
     task.module.to(memory_format=torch.channels_last)
 
     def keep(average: nn.Module, step: int) -> None:
-        state = {k: v.to(torch.bfloat16).contiguous() for k, v in average.state_dict().items() if v.is_floating_point()}
-        save_file(state, folder / "judge.safetensors")
+        save_detector(average, folder / "judge.safetensors", world)
 
     fit(task, recipe, folder, on_save=keep, seconds=seconds)

@@ -16,8 +16,8 @@ from brushloop.store import Store
 from brushloop.supervision.judge import Judge, Sight
 from brushloop.supervision.labels import label
 from brushloop.supervision.world import edits, words
-from brushloop.supervision.world.art import BY_NAME, STYLES
-from brushloop.supervision.world.scenes import BACKGROUNDS, Scene, is_held_out
+from brushloop.supervision.world.scenes import Scene, is_held_out
+from brushloop.supervision.world.worlds import current
 from brushloop.train.vlm import Lesson, look_lesson
 
 if TYPE_CHECKING:
@@ -62,8 +62,9 @@ def otherwise(rng: random.Random, state: Made, training: bool = True) -> Made | 
     asks in training for a combination that is held out.
     """
     due = state.plan.due(state.step)
-    shown = Scene(tuple(state.plan.elements[index] for index in due), state.plan.style or STYLES[0])
-    if len(due) < 2 or shown.background not in BACKGROUNDS or any(t.name not in BY_NAME for t in shown.elements[1:]):
+    shown = Scene(tuple(state.plan.elements[index] for index in due), state.plan.style or current().styles[0])
+    known = {"background": current().backgrounds, "object": current().by_name}
+    if len(due) < 2 or any(thing.name not in known[thing.role] for thing in shown.elements):
         return None  # a model planned it, and may have left the world
     change = rng.choice(CHANGES)
     edit = change(rng, shown)
@@ -87,7 +88,11 @@ def lessons(store: Store, teacher: Judge, times: int = 5) -> list[Lesson]:
     """What the teacher says of every state of every creation in the store.
 
     Up to `times` plans ask otherwise of each state, and as often the state is asked as it was meant.
+
+    Raises:
+        WeightsError: the teacher was trained in another world.
     """
+    teacher.must_know(current())
     found, rng = [], random.Random("otherwise")
     for state in made(store):
         sight = teacher.look([state.picture])[0]

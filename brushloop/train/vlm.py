@@ -29,8 +29,8 @@ from brushloop.critic.prompt import Look, look_text
 from brushloop.planner.kinds import LEAD, Said
 from brushloop.planner.prompt import plan_text
 from brushloop.supervision import faults
-from brushloop.supervision.judge import NAMES, TONES
 from brushloop.supervision.world import art, scenes, wishes, words
+from brushloop.supervision.world.worlds import current
 from brushloop.train.judge import blemish
 from brushloop.train.loop import Recipe, fit
 from brushloop.vlm_embedded import END, IMAGE_TOKENS, conversation, pixels
@@ -168,10 +168,11 @@ class Eyes(nn.Module):
 
     def __init__(self, width: int, narrow: int) -> None:
         super().__init__()
-        self.patches = nn.Linear(narrow, 1 + len(NAMES))
+        self.names = known = current().names
+        self.patches = nn.Linear(narrow, 1 + len(known.objects))
         self.body = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.GELU())
-        self.heads = nn.Linear(width, 1 + len(NAMES) + len(TONES) + 4)
-        self.scene = nn.Linear(width, len(scenes.BACKGROUNDS))
+        self.heads = nn.Linear(width, 1 + len(known.objects) + len(known.colors) + 4)
+        self.scene = nn.Linear(width, len(known.backgrounds))
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         hidden = self.body(features)
@@ -181,10 +182,10 @@ class Eyes(nn.Module):
 def sight_loss(eyes: Eyes, features: Tensor, drawn: Sequence[Sequence[Element]]) -> Tensor:
     """Detection loss of image tokens (B 36 D) against what was drawn."""
     cells, whole = eyes(features)
-    heat = torch.zeros(cells.shape[:2])
+    heat, known = torch.zeros(cells.shape[:2]), eyes.names
     spots, names, tones, boxes, grounds = [], [], [], [], []
     for b, things in enumerate(drawn):
-        grounds.append(next((scenes.BACKGROUNDS.index(t.name) for t in things if t.role == "background"), -100))
+        grounds.append(next((known.backgrounds.index(t.name) for t in things if t.role == "background"), -100))
         for thing in things:
             for box in thing.boxes if thing.role == "object" else ():
                 x, y = scenes.center(box)
@@ -192,8 +193,8 @@ def sight_loss(eyes: Eyes, features: Tensor, drawn: Sequence[Sequence[Element]])
                 heat[b, cell] = 1
                 for around in _around(box, cell):
                     spots.append((b, around))
-                    names.append(NAMES.index(thing.name))
-                    tones.append(TONES.index(thing.color) if thing.color else -100)
+                    names.append(known.objects.index(thing.name))
+                    tones.append(known.colors.index(thing.color) if thing.color else -100)
                     boxes.append([edge / 100 for edge in box])
     cells = cells.float()
     loss = 2 * F.binary_cross_entropy_with_logits(cells[..., 0], heat, pos_weight=torch.tensor(4.0))
@@ -201,7 +202,7 @@ def sight_loss(eyes: Eyes, features: Tensor, drawn: Sequence[Sequence[Element]])
     if spots:
         row, at = torch.tensor(spots).unbind(1)
         picked = cells[row, at]
-        split = picked.split([1, len(NAMES), len(TONES), 4], dim=1)
+        split = picked.split([1, len(known.objects), len(known.colors), 4], dim=1)
         loss = loss + F.cross_entropy(split[1], torch.tensor(names))
         if any(tone >= 0 for tone in tones):
             loss = loss + 0.5 * F.cross_entropy(split[2], torch.tensor(tones), ignore_index=-100)
@@ -452,13 +453,14 @@ def world_card() -> dict[str, list[str]]:
     """What the embedded models know, and what the model may be asked, as shipped in `world.json`."""
     from brushloop.train.text import sentences
 
+    world = current()
     vocabulary = {word for text in sentences(6000) for word in text.lower().replace(",", " ").split()}
     return {
-        "objects": [thing.name for thing in art.OBJECTS],
-        "tintable": list(art.TINTABLE),
-        "colors": list(art.COLORS),
-        "backgrounds": list(scenes.BACKGROUNDS),
-        "styles": list(art.STYLES),
+        "objects": list(world.by_name),
+        "tintable": list(world.tintable),
+        "colors": list(world.colors),
+        "backgrounds": list(world.backgrounds),
+        "styles": list(world.styles),
         "relations": list(scenes.RELATIONS),
         "sizes": list(art.SIZES),
         "words": sorted(vocabulary),

@@ -16,10 +16,10 @@ from PIL import Image
 
 from brushloop.canvas import Box, EditType, Element
 from brushloop.supervision.build.phrases import changed
-from brushloop.supervision.world.art import BY_NAME, TINTABLE
 from brushloop.supervision.world.edits import Edit
 from brushloop.supervision.world.scenes import apart, center, pixels
 from brushloop.supervision.world.words import NUMBERS
+from brushloop.supervision.world.worlds import current
 
 
 class Rejected(Exception):
@@ -64,7 +64,7 @@ def _another(edit: Edit) -> str | None:
 
 def _takes_color(edit: Edit) -> str | None:
     old, new = changed(edit)
-    if old is None or new is None or old.name not in TINTABLE:
+    if old is None or new is None or old.name not in current().tintable:
         return "it takes no colour"
     return "it has that colour" if old.color == new.color else None
 
@@ -110,7 +110,7 @@ def check_edit(edit: Edit, text: str) -> None:
 
 
 def _known(kind: str, elements: Sequence[Element]) -> None:
-    if any(thing.role == "object" and thing.name not in BY_NAME for thing in elements):
+    if any(thing.role == "object" and thing.name not in current().by_name for thing in elements):
         raise Rejected(f"{kind}: a thing that is not in the world")
 
 

@@ -19,6 +19,7 @@ from brushloop.supervision.records import Loss, Record, Truth, Turn, TurnKind
 from brushloop.supervision.world import edits, scenes, words
 from brushloop.supervision.world.edits import Edit
 from brushloop.supervision.world.scenes import Scene
+from brushloop.supervision.world.worlds import current
 
 SAYS, SHOWS = Loss(text=True), Loss(picture=True)
 
@@ -88,7 +89,7 @@ def grouped(rng: random.Random, scene: Scene, share: float, training: bool) -> t
             groups[-1].append(index)
         else:
             groups.append([index])
-    steps, seen, said = [], [words.SCENERY[ground.name]], []
+    steps, seen, said = [], [words.scenery(ground.name)], []
     for number, group in enumerate(groups):
         things = [objects[index - 1] for index in group]
         seen += [words.noun_phrase(thing) for thing in things]
@@ -132,7 +133,7 @@ def _related(rng: random.Random, scene: Scene, things: Sequence[Element]) -> str
     subject, other = scene.elements[relation.subject], scene.elements[relation.other]
     if {thing.name for thing in things} != {subject.name, other.name}:
         return ""
-    where = rng.choice(words.BETWEEN[relation.kind])
+    where = rng.choice(current().speech.between[relation.kind])
     return f"{words.noun_phrase(subject)} {where} {words.noun_phrase(other)}"
 
 

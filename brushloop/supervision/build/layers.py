@@ -21,7 +21,8 @@ from brushloop.supervision.build.desk import Desk, source
 from brushloop.supervision.build.filters import Rejected
 from brushloop.supervision.build.split import object_held_out
 from brushloop.supervision.records import Loss, Record, Truth, Turn, TurnKind
-from brushloop.supervision.world import art, scenes, svg
+from brushloop.supervision.world import scenes, svg
+from brushloop.supervision.world.worlds import current
 
 SHOWN = 0.2
 """Mean change of the channels (of 255) from which a layer counts as seen."""
@@ -30,10 +31,10 @@ SHOWN = 0.2
 def sequence(desk: Desk) -> Record:
     """One drawing being made on a background; half of the time with the finished picture given first."""
     rng = random.Random(desk.chance)
-    names = [name for name in art.BY_NAME if object_held_out(name) is not desk.training]
-    style, number = rng.choice(art.STYLES), rng.choice(desk.recipe.frames)
+    names = [name for name in current().by_name if object_held_out(name) is not desk.training]
+    style, number = rng.choice(current().styles), rng.choice(desk.recipe.frames)
     thing = Element(name=rng.choice(names))
-    ground, variant = Element(name=rng.choice(scenes.BACKGROUNDS), role="background"), rng.randrange(16)
+    ground, variant = Element(name=rng.choice(current().backgrounds), role="background"), rng.randrange(16)
     box = scenes.cell(50 + 12.5 * rng.randint(-1, 1), 50 + 12.5 * rng.randint(-1, 1), rng.choice(("medium", "large")))
     recraft = rng.random() < desk.recipe.recraft
     prompt, template = phrases.sequence(rng, thing, style, number, desk.training)

@@ -90,4 +90,4 @@ def _turns(edit: Edit, text: str, before: Frame, after: Frame) -> tuple[Turn, ..
 def _caption(elements: tuple[Element, ...]) -> str:
     ground, *things = elements
     said = words.listing([words.noun_phrase(thing) for thing in things]) if things else "nothing"
-    return f"{words.SCENERY[ground.name]} with {said}"
+    return f"{words.scenery(ground.name)} with {said}"

@@ -10,7 +10,7 @@ from brushloop.canvas import Box, Critique, EditType, Element, Plan, Status
 from brushloop.supervision.build.split import phrasing_held_out
 from brushloop.supervision.world.edits import Edit
 from brushloop.supervision.world.scenes import center
-from brushloop.supervision.world.words import NUMBERS, SCENERY, listing, noun_phrase
+from brushloop.supervision.world.words import NUMBERS, listing, noun_phrase, scenery
 
 BEGIN = (
     "paint {place} with {a}, {style} style", "begin with {place} and {a}, in {style} style",
@@ -66,7 +66,7 @@ def begin(
 ) -> tuple[str, str]:
     """The instruction of a first plan step, and the template it was said in."""
     template = chosen(rng, BEGIN, training)
-    return template.format(place=SCENERY[ground.name], a=_all(things), style=style), template
+    return template.format(place=scenery(ground.name), a=_all(things), style=style), template
 
 
 def add(rng: random.Random, things: Sequence[Element], training: bool, instead: str = "") -> tuple[str, str]:
@@ -95,7 +95,7 @@ def reflection(rng: random.Random, plan: Plan, critique: Critique) -> str:
     said = []
     for finding in critique.findings:
         thing = plan.elements[finding.element]
-        name = SCENERY.get(thing.name, thing.name) if thing.role == "background" else noun_phrase(thing)
+        name = scenery(thing.name) if thing.role == "background" else noun_phrase(thing)
         if finding.status is Status.MISSING:
             said.append(f"{name} is missing" if thing.count == 1 else f"{name} are missing")
         elif finding.status is Status.WRONG:
@@ -133,7 +133,7 @@ def changed(made: Edit) -> tuple[Element | None, Element | None]:
 def _slots(made: Edit) -> dict[str, str]:
     old, new = changed(made)
     count = len(made.regions) if made.kind in (EditType.ADD, EditType.REMOVE) else 0
-    slots = {"place": SCENERY[made.after[0].name]}
+    slots = {"place": scenery(made.after[0].name)}
     if new is not None and new.role == "object":
         slots |= {"new": noun_phrase(new, count or new.count), "color": new.color or ""}
     if old is not None and old.role == "object":

@@ -1,4 +1,4 @@
-"""The things the small world is made of: objects from real vector art, in two styles and six colours.
+"""How things look: objects from real vector art, in the styles of `art/`, in their own colours or tinted.
 
 Sprites are rendered once from SVG (resvg), trimmed to what is visible, tinted by turning their main
 hue, and resized on demand; all pictures are RGBA with straight alpha.
@@ -7,7 +7,6 @@ hue, and resized on demand; all pictures are RGBA with straight alpha.
 from __future__ import annotations
 
 import colorsys
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -15,11 +14,10 @@ from PIL import Image
 
 from brushloop.supervision.world import svg
 
-STYLES = ("flat", "soft")
 SIZES = {"small": 30, "medium": 44, "large": 60}
 """Longer side of an object in pixels, on a canvas of 128."""
 
-COLORS = {  # hue in degrees, mean saturation, mean value
+PALETTE = {  # hue in degrees, mean saturation, mean value
     "red": (2, 0.80, 0.88),
     "orange": (27, 0.88, 0.96),
     "yellow": (52, 0.80, 0.97),
@@ -27,41 +25,6 @@ COLORS = {  # hue in degrees, mean saturation, mean value
     "blue": (214, 0.78, 0.86),
     "purple": (282, 0.60, 0.74),
 }
-
-
-@dataclass(frozen=True)
-class Thing:
-    """One kind of object: its name, plural, the icon it is drawn from, and whether it takes a colour."""
-
-    name: str
-    plural: str
-    icon: str
-    tintable: bool = False
-
-
-def _things(table: str) -> tuple[Thing, ...]:
-    things = []
-    for row in table.split():
-        name, plural, icon = row.rstrip("*").split(":")
-        things.append(Thing(name, plural or name + "s", icon or name, row.endswith("*")))
-    return tuple(things)
-
-
-OBJECTS = _things(
-    """
-    apple::red-apple* banana:: strawberry:strawberries: carrot:: mushroom::*
-    cat::cat-face dog::dog-face fish:fish:tropical-fish bird::* butterfly:butterflies:* turtle:: octopus:octopuses:*
-    crab::* frog:: penguin:: whale::spouting-whale rabbit::rabbit-face pig::pig-face bee::honeybee
-    tree::deciduous-tree pine::evergreen-tree cactus:cactuses: tulip::* sunflower::
-    sun:: moon::crescent-moon star::* cloud::
-    house:: car::automobile* rocket:: boat::sailboat balloon::* umbrella::* book::closed-book* gift::wrapped-gift*
-    key::* bell::* ball::soccer-ball cup::hot-beverage cake::birthday-cake heart::red-heart* crown:: hat::top-hat
-    """
-)
-"""Every object; those ending in * in the table take a colour."""
-
-BY_NAME = {thing.name: thing for thing in OBJECTS}
-TINTABLE = tuple(thing.name for thing in OBJECTS if thing.tintable)
 
 
 @lru_cache(maxsize=1024)
@@ -81,7 +44,7 @@ def _tint(picture: Image.Image, color: str) -> Image.Image:
     smooth = histogram + np.roll(histogram, 1) + np.roll(histogram, -1)
     main = (float(smooth.argmax()) + 0.5) / 36
     near = (np.abs((hue - main + 0.5) % 1 - 0.5) < 38 / 360) & (saturation > 0.18)
-    target_hue, target_saturation, target_value = COLORS[color]
+    target_hue, target_saturation, target_value = PALETTE[color]
     mean = np.average(hsv[near], axis=0, weights=rgba[..., 3][near] + 1e-6)
     hue = np.where(near, target_hue / 360, hue)
     saturation = np.where(near, np.clip(saturation * target_saturation / mean[1], 0, 1), saturation)
@@ -112,6 +75,6 @@ def sprite(name: str, style: str, color: str | None, width: int, height: int) ->
 
 def rgb(color: str) -> tuple[int, int, int]:
     """The mean RGB of a colour name, 0-255."""
-    hue, saturation, value = COLORS[color]
+    hue, saturation, value = PALETTE[color]
     red, green, blue = colorsys.hsv_to_rgb(hue / 360, saturation, value)
     return round(red * 255), round(green * 255), round(blue * 255)

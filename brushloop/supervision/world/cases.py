@@ -1,4 +1,4 @@
-"""Edits of every kind that the small world can show honestly: picture before, instruction, maybe a visual input, after.
+"""Edits of every kind that the world can show honestly: picture before, instruction, maybe a visual input, after.
 
 The seven kinds of `edits` come from there. Here are those that change a whole picture, the view, or follow another
 picture. Material, material transfer, action and written words are not among them: drawn icons have none, so they need
@@ -17,9 +17,10 @@ from PIL import Image, ImageChops, ImageDraw, ImageEnhance
 from brushloop.canvas import Box, EditType, Element
 from brushloop.painter import visuals
 from brushloop.supervision.world import edits, scenes
-from brushloop.supervision.world.art import STYLES, sprite
+from brushloop.supervision.world.art import sprite
 from brushloop.supervision.world.scenes import CANVAS, Scene
 from brushloop.supervision.world.words import noun_phrase
+from brushloop.supervision.world.worlds import current
 
 
 @dataclass(frozen=True)
@@ -132,10 +133,16 @@ def tone(rng: random.Random, scene: Scene) -> Case:
 
 
 def style(rng: random.Random, scene: Scene) -> Case:
-    """The same scene in the other style."""
-    other = next(name for name in STYLES if name != scene.style)
+    """The same scene in another style."""
+    other = _other(rng, scene.style)
     text = rng.choice(("make it {}", "paint it in the {} style", "{} style")).format(other)
     return Case(EditType.STYLE, text, _picture(scene), scenes.render(scene.elements, other, scene.variant))
+
+
+def _other(rng: random.Random, style: str) -> str:
+    """Another style than that; where there are but two no chance is spent."""
+    others = [name for name in current().styles if name != style]
+    return others[0] if len(others) == 1 else rng.choice(others)
 
 
 IMPLIED = {
@@ -253,13 +260,13 @@ def reference(rng: random.Random, scene: Scene) -> Case | None:
         scenes.render(edit.before, edit.style, edit.variant),
         scenes.render(edit.after, edit.style, edit.variant),
         edit.regions,
-        scenes.render((Element(name="plain", role="background"), shown), rng.choice(STYLES), 0),
+        scenes.render((Element(name="plain", role="background"), shown), rng.choice(current().styles), 0),
     )
 
 
 def style_transfer(rng: random.Random, scene: Scene) -> Case:
     """The same scene in the style of another picture."""
-    other = next(name for name in STYLES if name != scene.style)
+    other = _other(rng, scene.style)
     shown = scenes.sample_split(rng, not scenes.is_held_out(scene))
     visual = scenes.render(shown.elements, other, shown.variant)
     after = scenes.render(scene.elements, other, scene.variant)

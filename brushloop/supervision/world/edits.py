@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 from brushloop.canvas import Box, EditType, Element
 from brushloop.supervision.world import scenes
-from brushloop.supervision.world.art import BY_NAME, COLORS, SIZES, TINTABLE
-from brushloop.supervision.world.scenes import BACKGROUNDS, Scene
-from brushloop.supervision.world.words import NUMBERS, SCENERY, noun_phrase
+from brushloop.supervision.world.art import SIZES
+from brushloop.supervision.world.scenes import Scene
+from brushloop.supervision.world.words import NUMBERS, noun_phrase, scenery
+from brushloop.supervision.world.worlds import current
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def background_text(name: str, rng: random.Random | None = None) -> str:
     lead = "change the background to" if rng is None else rng.choice(
         ("change the background to", "change the background to", "make the background", "set the background to")
     )  # fmt: skip
-    return f"{lead} {SCENERY[name]}"
+    return f"{lead} {scenery(name)}"
 
 
 # Sampling -------------------------------------------------------------------------------------------------------
@@ -142,12 +143,12 @@ def replace(rng: random.Random, scene: Scene) -> Edit:
 
 def color(rng: random.Random, scene: Scene) -> Edit | None:
     """Another colour for something that takes colours."""
-    able = [i for i, thing in enumerate(scene.elements) if thing.name in TINTABLE]
+    able = [i for i, thing in enumerate(scene.elements) if thing.name in current().tintable]
     if not able:
         return None
     index = rng.choice(able)
     thing = scene.elements[index]
-    tone = rng.choice([tone for tone in COLORS if tone != thing.color])
+    tone = rng.choice([tone for tone in current().colors if tone != thing.color])
     after = _swap(scene.elements, index, thing.model_copy(update={"color": tone}))
     text = color_text(thing, thing.count, tone, rng)
     return Edit(EditType.COLOR, text, scene.elements, after, scene.style, scene.variant, thing.boxes)
@@ -215,7 +216,7 @@ def resize(rng: random.Random, scene: Scene) -> Edit | None:
 
 def background(rng: random.Random, scene: Scene) -> Edit:
     """The same things in another place."""
-    name = rng.choice([name for name in BACKGROUNDS if name != scene.background])
+    name = rng.choice([name for name in current().backgrounds if name != scene.background])
     after = (scene.elements[0].model_copy(update={"name": name}), *scene.elements[1:])
     return Edit(EditType.BACKGROUND, background_text(name, rng), scene.elements, after, scene.style, scene.variant)
 
@@ -235,8 +236,8 @@ def sample(rng: random.Random, training: bool, kind: EditType | None = None) -> 
             if kind is None
             else next(maker for maker in KINDS if maker.__name__ == kind.value)
         )
-        edit = maker(rng, scene)
-        if edit is not None and all(thing.name in BY_NAME or thing.role == "background" for thing in edit.after):
+        edit, known = maker(rng, scene), current().by_name
+        if edit is not None and all(thing.name in known or thing.role == "background" for thing in edit.after):
             return edit
 
 

@@ -1,4 +1,4 @@
-"""Scenes: sampled layouts of the small world, and their rendering.
+"""Scenes: sampled layouts of the world that is current, and their rendering.
 
 A scene is a tuple of `Element`s (the first is the background) with boxes in percent, plus a style.
 The same nouns describe the plan of a picture and its ground truth, so that nothing is translated.
@@ -8,27 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
-import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from brushloop.canvas import Box, Element
-from brushloop.supervision.world.art import BY_NAME, COLORS, SIZES, STYLES, TINTABLE, aspect, sprite
+from brushloop.supervision.world.art import SIZES, aspect, sprite
+from brushloop.supervision.world.backdrops import CANVAS as CANVAS
+from brushloop.supervision.world.backdrops import backdrop as backdrop
+from brushloop.supervision.world.worlds import current
 
-CANVAS = 128
-"""Width and height of a picture in pixels."""
-
-BACKGROUNDS = ("plain", "sky", "meadow", "beach", "night", "desert", "snow", "sea")
 RELATIONS = ("left", "right", "above", "below", "between")
 GRID = 8
 """Objects stand on the crossings of a grid of this many squares a side, 16 pixels apart."""
-HELD_OUT_PERCENT = 4
-"""Share of combinations (object pairs, counts, colours, relations …) that training never sees."""
 
 
 @dataclass(frozen=True)
@@ -104,72 +97,7 @@ def render(elements: Iterable[Element], style: str, variant: int = 0, size: int 
     return picture
 
 
-def _blend(size: int, stops: Sequence[tuple[float, tuple[int, int, int]]]) -> Image.Image:
-    rows = np.linspace(0, 1, size)
-    channels = [np.interp(rows, [at for at, _ in stops], [color[c] for _, color in stops]) for c in range(3)]
-    column = np.stack(channels, -1)[:, None, :]
-    return Image.fromarray(np.broadcast_to(column, (size, size, 3)).round().astype(np.uint8), "RGB")
-
-
-@lru_cache(maxsize=256)
-def backdrop(name: str, variant: int, size: int = CANVAS) -> Image.Image:
-    """One of sixteen variations of a background, RGB."""
-    rng = random.Random(f"{name}/{variant}")
-    horizon = rng.uniform(0.52, 0.66)
-    pale, sky = (206, 233, 250), (150, 205, 242)
-    if name == "plain":
-        return _blend(size, [(0, (250, 246, 238)), (1, (244, 238, 226))])
-    if name == "sky":
-        picture = _blend(size, [(0, (96, 178, 238)), (1, (196, 230, 250))])
-    elif name == "meadow":
-        picture = _blend(size, [(0, sky), (horizon - 0.01, pale), (horizon, (150, 206, 104)), (1, (104, 172, 74))])
-    elif name == "beach":
-        picture = _blend(
-            size,
-            [(0, sky), (horizon - 0.16, pale), (horizon - 0.15, (64, 158, 202)), (horizon - 0.01, (110, 196, 216)),
-             (horizon, (250, 228, 176)), (1, (238, 204, 140))],
-        )  # fmt: skip
-    elif name == "night":
-        picture = _blend(size, [(0, (18, 22, 58)), (0.8, (46, 48, 104)), (1, (28, 30, 66))])
-    elif name == "desert":
-        picture = _blend(
-            size,
-            [(0, (252, 214, 160)), (horizon - 0.01, (255, 236, 200)), (horizon, (226, 168, 96)), (1, (206, 140, 74))],
-        )
-    elif name == "snow":
-        picture = _blend(
-            size,
-            [(0, (176, 196, 222)), (horizon - 0.01, (216, 226, 240)), (horizon, (250, 252, 255)), (1, (226, 236, 248))],
-        )
-    elif name == "sea":
-        picture = _blend(
-            size, [(0, pale), (horizon - 0.21, (226, 242, 250)), (horizon - 0.2, (46, 128, 190)), (1, (16, 70, 138))]
-        )
-    else:
-        raise ValueError(f"no background {name!r}; there are {', '.join(BACKGROUNDS)}")
-    pen = ImageDraw.Draw(picture, "RGBA")
-    for _ in range({"sky": 3, "night": 22, "sea": 9, "meadow": 12, "snow": 14, "desert": 5, "beach": 5}[name]):
-        x, y = rng.uniform(0, size), rng.uniform(0, 1)
-        r: float
-        if name == "sky":
-            y *= size
-            for dx, r in ((-9, 6), (0, 9), (9, 6)):
-                pen.ellipse([x + dx - r, y - r * 0.7, x + dx + r, y + r * 0.7], fill=(255, 255, 255, 120))
-        elif name == "night":
-            r = rng.choice((0.6, 0.9, 1.2))
-            pen.ellipse([x - r, y * size - r, x + r, y * size + r], fill=(255, 250, 214, 220))
-        else:
-            top = size * (horizon - 0.16 if name == "sea" else horizon + 0.03)
-            y, w = top + y * (size - top), rng.uniform(3, 8)
-            shade = {"meadow": (84, 150, 60, 110), "sea": (150, 200, 230, 110)}.get(name, (150, 130, 110, 60))
-            pen.line([x - w, y, x + w, y], fill=shade, width=1)
-    return picture
-
-
 # Sampling -------------------------------------------------------------------------------------------------------
-
-_ONLY: ContextVar[Part | None] = ContextVar("only", default=None)
-"""The part of the world that is sampled."""
 
 
 def held_out(key: str, split: str = "") -> bool:
@@ -177,8 +105,7 @@ def held_out(key: str, split: str = "") -> bool:
 
     `split` names another, independent division (the judge has its own).
     """
-    part = _ONLY.get()
-    percent = HELD_OUT_PERCENT if part is None else part.held_out
+    percent = current().held_out
     return int.from_bytes(hashlib.sha256(f"{split}{key}".encode()).digest()[:4], "big") % 100 < percent
 
 
@@ -235,41 +162,16 @@ def free_box(rng: random.Random, size: str, taken: Sequence[Box]) -> Box | None:
     return rng.choice(free) if free else None
 
 
-@dataclass(frozen=True)
-class Part:
-    """A part of the world: experiments whose models are too small for all of it sample there."""
-
-    objects: tuple[str, ...]
-    styles: tuple[str, ...]
-    held_out: int = 20
-    """Percent of its combinations that training never sees: it has so few that each category needs a larger share."""
-
-
-@contextmanager
-def only(part: Part) -> Iterator[None]:
-    """Let everything sampled inside the `with` come from a part of the world."""
-    token = _ONLY.set(part)
-    try:
-        yield
-    finally:
-        _ONLY.reset(token)
-
-
-def _allowed(names: Iterable[str], kind: str) -> list[str]:
-    """Those names that lie in the part of the world that is sampled."""
-    part = _ONLY.get()
-    return [name for name in names if part is None or name in getattr(part, kind)]
-
-
 def sample_element(
     rng: random.Random, exclude: Iterable[str] = (), count: int = 1, colored: bool | None = None
 ) -> Element:
     """One object without boxes. `colored` True forces a colour, False forbids one, None leaves it to chance."""
-    names = _allowed((name for name in (TINTABLE if colored else BY_NAME) if name not in set(exclude)), "objects")
+    world = current()
+    names = [name for name in (world.tintable if colored else world.by_name) if name not in set(exclude)]
     name = rng.choice(names)
-    tint = name in TINTABLE and (colored or (colored is None and rng.random() < 0.7))
+    tint = world.by_name[name].tintable and (colored or (colored is None and rng.random() < 0.7))
     size = rng.choice((None, None, "small", "medium", "large")) if count < 3 else None
-    return Element(name=name, count=count, color=rng.choice(tuple(COLORS)) if tint else None, size=size)
+    return Element(name=name, count=count, color=rng.choice(world.colors) if tint else None, size=size)
 
 
 def place(
@@ -360,8 +262,8 @@ def sample(rng: random.Random, category: str | None = None, composed: float = 0.
     """
     category = category or rng.choice(CATEGORIES)
     while True:
-        style = rng.choice(_allowed(STYLES, "styles"))
-        background = Element(name=rng.choice(BACKGROUNDS), role="background")
+        style = rng.choice(current().styles)
+        background = Element(name=rng.choice(current().backgrounds), role="background")
         relation = None
         if category == "single":
             objects = [sample_element(rng, colored=False)]
@@ -390,9 +292,8 @@ def sample(rng: random.Random, category: str | None = None, composed: float = 0.
 
 def crowd(rng: random.Random, most: int = 8) -> Scene:
     """As many scattered objects as fit, without any held-out combination: for learning to see, not to compose."""
-    scene = Scene(
-        (Element(name=rng.choice(BACKGROUNDS), role="background"),), rng.choice(STYLES), None, rng.randrange(16)
-    )
+    ground, style = rng.choice(current().backgrounds), rng.choice(current().styles)
+    scene = Scene((Element(name=ground, role="background"),), style, None, rng.randrange(16))
     taken: list[Box] = []
     for _ in range(3 * most):
         thing = sample_element(rng)

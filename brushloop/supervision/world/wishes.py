@@ -14,8 +14,8 @@ from functools import cache
 
 from brushloop.canvas import EditType
 from brushloop.supervision.world import scenes
-from brushloop.supervision.world.art import COLORS
-from brushloop.supervision.world.words import NUMBERS, SCENERY, noun_phrase
+from brushloop.supervision.world.words import NUMBERS, noun_phrase
+from brushloop.supervision.world.worlds import current
 
 FRAMES = (
     "{}", "{}", "{}", "{}", "please {}", "{}, please", "can you {}?", "could you {}?", "now {}", "I want you to {}",
@@ -24,8 +24,6 @@ FRAMES = (
 """How a request is put around a phrasing that is an order."""
 
 FILL: Mapping[str, tuple[str, ...]] = {
-    "color": (*COLORS, "pink", "black", "white", "golden"),
-    "place": tuple(SCENERY.values()),
     "material": ("glass", "wood", "gold", "stone", "wool", "paper", "metal", "marble", "clay", "silver", "leather"),
     "pattern": ("dots", "stripes", "a floral pattern", "little stars", "a checked pattern", "spots", "a ribbon"),
     "action": ("sit down", "jump", "sleep", "run", "wave", "smile", "lie down", "fly", "dance", "look up"),
@@ -51,7 +49,15 @@ FILL: Mapping[str, tuple[str, ...]] = {
         "the candle burns down", "somebody takes a bite", "the balloon bursts", "the tide goes out",
     ),
 }  # fmt: skip
-"""What may stand in each place of a phrasing; `thing`, `new` and `some` come from the world's objects."""
+"""What may stand in each place of a phrasing, whatever the world."""
+
+
+def fill() -> dict[str, tuple[str, ...]]:
+    """What may stand in each place of a phrasing; `thing`, `new` and `some` come from the world's objects."""
+    world = current()
+    tones = dict.fromkeys((*world.colors, "pink", "black", "white", "golden"))
+    return {"color": tuple(tones), "place": tuple(world.speech.scenery.values()), **FILL}
+
 
 PHRASINGS: Mapping[EditType | None, tuple[str, ...]] = {
     EditType.ADD: (
@@ -252,7 +258,7 @@ def wish(rng: random.Random, kind: EditType | None, training: bool = True) -> st
 def _filled(rng: random.Random, template: str) -> str:
     thing, other, new = (scenes.sample_element(rng).model_copy(update={"count": 1}) for _ in range(3))
     several = other.model_copy(update={"count": rng.choice((2, 3, 4))})
-    filled = {name: rng.choice(words) for name, words in FILL.items()}
+    filled = {name: rng.choice(words) for name, words in fill().items()}
     for name, one in (("thing", thing), ("other", other)):
         filled[name] = noun_phrase(one.model_copy(update={"color": None, "size": None}), 1, article=False)
     filled["things"] = noun_phrase(thing, 2).removeprefix(f"{NUMBERS[2]} ")

@@ -1,4 +1,4 @@
-"""How the small world speaks: prompts for scenes, instructions for plan steps and edits, in several phrasings."""
+"""How the world speaks: prompts for scenes, instructions for plan steps and edits, in several phrasings."""
 
 from __future__ import annotations
 
@@ -6,37 +6,22 @@ import random
 from collections.abc import Sequence
 
 from brushloop.canvas import Element, Plan, PlanStep
-from brushloop.supervision.world.art import BY_NAME
 from brushloop.supervision.world.scenes import Scene
+from brushloop.supervision.world.worlds import current
 
 NUMBERS = ("no", "one", "two", "three", "four")
-SETTING = {
-    "plain": ("on plain paper", "on a plain background"),
-    "sky": ("in the sky", "in a blue sky"),
-    "meadow": ("in a meadow", "on a green meadow"),
-    "beach": ("on a beach", "at the beach"),
-    "night": ("at night", "in the night sky"),
-    "desert": ("in a desert", "in the desert"),
-    "snow": ("in the snow", "on snow"),
-    "sea": ("at sea", "on the sea"),
-}
-SCENERY = {
-    "plain": "plain paper", "sky": "a sky", "meadow": "a meadow", "beach": "a beach",
-    "night": "a night sky", "desert": "a desert", "snow": "snow", "sea": "the sea",
-}  # fmt: skip
-BETWEEN = {
-    "left": ("left of", "to the left of"),
-    "right": ("right of", "to the right of"),
-    "above": ("above", "over"),
-    "below": ("below", "under"),
-}
+
+
+def scenery(name: str) -> str:
+    """A background as a thing: `a meadow`; a name that the world does not know as it is."""
+    return current().speech.scenery.get(name, name)
 
 
 def noun_phrase(thing: Element, count: int | None = None, article: bool = True) -> str:
     """`a small red apple`, `two cats`; with `article` False `small red apple`."""
     count = thing.count if count is None else count
     words = [word for word in (thing.size, thing.color) if word]
-    words.append(BY_NAME[thing.name].name if count == 1 else BY_NAME[thing.name].plural)
+    words.append(thing.name if count == 1 else current().by_name[thing.name].plural)
     if count > 1:
         words.insert(0, NUMBERS[count])
     elif article:
@@ -51,6 +36,7 @@ def listing(phrases: Sequence[str]) -> str:
 
 def prompt(scene: Scene, rng: random.Random) -> tuple[str, bool, bool]:
     """A prompt for the scene, and whether it names the background and the style."""
+    speech = current().speech
     phrases = ["", *(noun_phrase(thing) for thing in scene.elements[1:])]
     relation = scene.relation
     if relation is None:
@@ -58,11 +44,11 @@ def prompt(scene: Scene, rng: random.Random) -> tuple[str, bool, bool]:
     elif relation.third is not None:
         text = f"{phrases[relation.subject]} between {phrases[relation.other]} and {phrases[relation.third]}"
     else:
-        text = f"{phrases[relation.subject]} {rng.choice(BETWEEN[relation.kind])} {phrases[relation.other]}"
+        text = f"{phrases[relation.subject]} {rng.choice(speech.between[relation.kind])} {phrases[relation.other]}"
     names_background = scene.background != "plain" or rng.random() < 0.3
     names_style = scene.style != "flat" or rng.random() < 0.3
     if names_background:
-        setting = rng.choice(SETTING[scene.background])
+        setting = rng.choice(speech.settings[scene.background])
         first = rng.random() < 0.15
         text = f"{setting}, {text}" if first else f"{text} {setting}"
     if names_style:
@@ -80,7 +66,7 @@ def plan(scene: Scene) -> Plan:
     background, *objects = scene.elements
     order = sorted(range(len(objects)), key=lambda i: -_area(objects[i]))
     ordered = [background, *(objects[i] for i in order)]
-    steps, seen = [], [SCENERY[background.name]]
+    steps, seen = [], [scenery(background.name)]
     for index, thing in enumerate(ordered[1:], start=1):
         seen.append(noun_phrase(thing))
         first = index == 1
@@ -96,7 +82,7 @@ def plan(scene: Scene) -> Plan:
 
 def begin(background: Element, thing: Element, style: str) -> str:
     """The instruction of the first plan step: the scenery with one element on it."""
-    return f"paint {SCENERY[background.name]} with {noun_phrase(thing)}, {style} style"
+    return f"paint {scenery(background.name)} with {noun_phrase(thing)}, {style} style"
 
 
 def _area(thing: Element) -> int:

@@ -1,0 +1,61 @@
+"""Which world is sampled: `with only(LARGE): …`. Without a word, the small one, which the shipped models know.
+
+The world is a context variable: it holds for what runs inside the `with`, in that thread. A thread or process started
+there begins in the small world, and enters its own.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from brushloop.errors import InputError
+from brushloop.supervision.world.nouns import World
+from brushloop.supervision.world.small import SMALL as SMALL
+
+WORLDS = {world.name: world for world in (SMALL,)}
+"""Every whole world by its name."""
+
+_ONLY: ContextVar[World] = ContextVar("only", default=SMALL)
+
+
+def current() -> World:
+    """The world that is sampled now."""
+    return _ONLY.get()
+
+
+@contextmanager
+def only(world: World) -> Iterator[World]:
+    """Let everything sampled inside the `with` come from a world, or from a part of one."""
+    token = _ONLY.set(world)
+    try:
+        yield world
+    finally:
+        _ONLY.reset(token)
+
+
+@contextmanager
+def within(name: str) -> Iterator[World]:
+    """Sample in the world of that name; a part of it that is sampled already stays.
+
+    Raises:
+        InputError: there is no such world (the nearest is suggested).
+    """
+    here = current()
+    with only(here if here.name.split("/")[0] == name else find(name)) as world:
+        yield world
+
+
+def find(name: str) -> World:
+    """The world of that name.
+
+    Raises:
+        InputError: there is no such world (the nearest is suggested).
+    """
+    if name not in WORLDS:
+        near = difflib.get_close_matches(name, WORLDS, 1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        raise InputError(f"no world {name!r}{hint}: there are {', '.join(WORLDS)}")
+    return WORLDS[name]
