@@ -1,0 +1,100 @@
+"""Where a run computes, and what becomes of it there: accelerator or CPU, precision, memory, interruption."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from brushloop.errors import InputError
+
+
+def device() -> torch.device:
+    """Where this process computes, as accelerate says: its accelerator, or the CPU (ACCELERATE_USE_CPU=1 insists)."""
+    from accelerate import PartialState
+
+    where: torch.device = PartialState().device
+    return where
+
+
+def autocast(where: torch.device, precision: str = "bf16") -> Any:
+    """bf16 or fp32; what `accelerate launch --mixed_precision` says goes before it.
+
+    Raises:
+        InputError: there is no such precision.
+    """
+    precision = {"no": "fp32"}.get(said := os.environ.get("ACCELERATE_MIXED_PRECISION", precision), said)
+    if precision not in ("bf16", "fp32"):
+        raise InputError(f"precision {precision!r} is not among bf16 and fp32")
+    return torch.autocast(where.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def adapting(transformer: Any, learned: Iterable[nn.Parameter], checkpointing: bool) -> None:
+    """Let only what an adapter learns be trained, in float32 over whatever precision the base has.
+
+    `checkpointing`: blocks are computed again in the backward pass, for a third more arithmetic and a fraction of the
+    memory.
+    """
+    transformer.requires_grad_(False)
+    for parameter in learned:
+        parameter.data = parameter.data.float()
+        parameter.requires_grad_(True)
+    if checkpointing:
+        transformer.enable_gradient_checkpointing()
+        transformer.train()
+
+
+def failure(error: BaseException) -> str | None:
+    """`memory` if an error says that it is used up, here or on an accelerator; `lost` if an accelerator is gone.
+
+    What a lost accelerator held cannot be read any more.
+    """
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error):
+        return "memory"
+    return "lost" if isinstance(error, torch.AcceleratorError) else None
+
+
+def tidy() -> None:
+    """Give back what a failed step held."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+class Stop:
+    """Whether somebody has asked for an end."""
+
+    asked = False
+
+
+@contextmanager
+def interruptible() -> Iterator[Stop]:
+    """Within it, the first Ctrl-C or SIGTERM asks for an end after the step that is being taken; a second one insists.
+
+    Signals reach the main thread only: elsewhere nobody is heard.
+    """
+    stop = Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def hear(number: int, frame: Any) -> None:
+        if stop.asked:
+            raise KeyboardInterrupt
+        stop.asked = True
+
+    for number in before:
+        signal.signal(number, hear)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
