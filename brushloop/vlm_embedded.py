@@ -72,8 +72,10 @@ class EmbeddedVLM:
         """Objects and colours of its world that a prompt names, and how often; one of several goes by its own name."""
         world = self.world
         forms = {form: name for name in (*world["objects"], *world["colors"]) for form in _forms(name)}
-        words = re.findall(r"[^\W_]+", prompt.lower())
-        return Counter(forms[word] for word in words if word in forms)
+        forms |= world.get("means", {})
+        longest_first = "|".join(map(re.escape, sorted(forms, key=len, reverse=True)))
+        found = re.findall(rf"(?<![^\W_])(?:{longest_first})(?![^\W_])", prompt.lower())
+        return Counter(forms[form] for form in found)
 
     @cached_property
     def questions(self) -> frozenset[str]:

@@ -57,8 +57,8 @@ def test_wheel_holds_the_whole_package_and_nothing_else(contents: dict[str, int]
 
 
 def test_wheel_holds_art_and_licences(contents: dict[str, int]) -> None:
-    for style in ("flat", "soft"):
-        assert f"brushloop/supervision/world/art/{style}.json" in contents
+    for style in ("flat", "soft", "ink", "retro"):
+        assert f"brushloop/supervision/world/art/{style}.json.gz" in contents
     for name in ("LICENSE", "NOTICE"):
         assert any(inside.endswith(f".dist-info/licenses/{name}") for inside in contents), name
 

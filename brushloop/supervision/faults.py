@@ -82,7 +82,7 @@ def sample(
     if fancied:
         scene = replace(scene, elements=tuple(_fancied(rng, thing) for thing in scene.elements))
     plan = words.plan(scene)
-    prompt = words.prompt(scene, rng)[0]
+    prompt = words.prompt(scene, rng, training)[0]
     with_faults = rng.random() < faulty
     last = len(plan.steps) - 1
     step = last if last == 0 or rng.random() < 0.5 else rng.randrange(last)
@@ -141,8 +141,8 @@ def _answer(plan: Plan, step: int, drawn: dict[int, _Drawn]) -> Look:
 
 def phrase(name: str, color: str | None) -> str:
     """`a red apple`. The article lets the words be the same tokens as in the question, where a space precedes them."""
-    words = f"{color} {name}" if color else name
-    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
+    said = f"{color} {name}" if color else name
+    return f"{words.a_or_an(said)} {said}"
 
 
 def place(name: str) -> str:

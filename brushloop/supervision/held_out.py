@@ -25,7 +25,7 @@ def prompts(number: int, seed: int = 0) -> list[tuple[str, str, scenes.Scene]]:
     for index in range(number):
         category = CATEGORIES[index % len(CATEGORIES)]
         scene = scenes.sample_split(rng, False, category)
-        out.append((category, words.prompt(scene, rng)[0], scene))
+        out.append((category, words.prompt(scene, rng, training=False)[0], scene))
     return out
 
 

@@ -59,8 +59,7 @@ def make(domain: str, rng: random.Random, frames: int, size: int, *, training: b
         round(size * rng.choice((0.7, 0.8, 0.9))), (rng.uniform(0.3, 0.7), rng.uniform(0.3, 0.7)),
         rng.random() < 0.5, rng.choice(PAPERS),
     )  # fmt: skip
-    article = "an" if subject.name[0] in "aeiou" else "a"
-    return Making(domain, f"{article} {subject.name}", cut(DOMAINS[domain](subject), frames))
+    return Making(domain, f"{words.a_or_an(subject.name)} {subject.name}", cut(DOMAINS[domain](subject), frames))
 
 
 def cut(phases: Sequence[Phase], frames: int) -> tuple[Image.Image, ...]:

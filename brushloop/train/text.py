@@ -11,6 +11,7 @@ from transformers import CLIPTokenizer, T5Tokenizer
 
 from brushloop.painter.tokens import LENGTH
 from brushloop.supervision.world import edits, scenes, words
+from brushloop.supervision.world.worlds import current
 
 
 def sentences(number: int, seed: int = 0) -> Iterator[str]:
@@ -24,9 +25,20 @@ def sentences(number: int, seed: int = 0) -> Iterator[str]:
         yield edits.sample(rng, training=True).text
 
 
+def vocabulary_of(number: int) -> set[str]:
+    """The words of so many scenes of the world, and all others that it can say."""
+    said = {word for text in sentences(number) for word in text.lower().replace(",", " ").split()}
+    return said | words.lexicon()
+
+
+def pieces(least: int) -> int:
+    """How many pieces of words a tokenizer learns: eight more for each object beyond the small world's."""
+    return least + 8 * max(0, len(current().things) - 44)
+
+
 def t5_tokenizer() -> T5Tokenizer:
     """A unigram tokenizer whose pieces are whole words, small numbers, and letters for everything else."""
-    vocabulary = sorted({word for text in sentences(6000) for word in text.lower().replace(",", " ").split()})
+    vocabulary = sorted(vocabulary_of(6000))
     pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -20.0), ("▁", -6.0), (",", -2.0)]
     pieces += [(f"▁{word}", -1.0) for word in vocabulary if not word.isdigit()]
     pieces += [(f"▁{number}", -1.0) for number in range(33)]
@@ -42,9 +54,9 @@ def clip_tokenizer() -> CLIPTokenizer:
         Regex(r"[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"), behavior="removed", invert=True
     )
     learner.train_from_iterator(
-        sentences(6000),
+        (*sentences(6000), *sorted(words.lexicon())),
         trainers.BpeTrainer(
-            vocab_size=700, end_of_word_suffix="</w>", special_tokens=["<|startoftext|>", "<|endoftext|>"],
+            vocab_size=pieces(700), end_of_word_suffix="</w>", special_tokens=["<|startoftext|>", "<|endoftext|>"],
             initial_alphabet=list(string.ascii_lowercase + string.digits + ",.'-"), show_progress=False,
         ),
     )  # fmt: skip

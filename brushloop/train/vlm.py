@@ -33,6 +33,7 @@ from brushloop.supervision.world import art, scenes, wishes, words
 from brushloop.supervision.world.worlds import current
 from brushloop.train.judge import blemish
 from brushloop.train.loop import Recipe, fit
+from brushloop.train.text import pieces, vocabulary_of
 from brushloop.vlm_embedded import END, IMAGE_TOKENS, conversation, pixels
 
 IMAGE = 96
@@ -63,7 +64,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
     learner.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     learner.train_from_iterator(
-        texts, trainers.BpeTrainer(vocab_size=1024, initial_alphabet=alphabet, show_progress=False)
+        texts, trainers.BpeTrainer(vocab_size=pieces(1024), initial_alphabet=alphabet, show_progress=False)
     )
     learner.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL])
     template = (
@@ -449,13 +450,17 @@ QUESTIONS = ("plan", "look", "kind")
 """What the model may be asked."""
 
 
-def world_card() -> dict[str, list[str]]:
-    """What the embedded models know, and what the model may be asked, as shipped in `world.json`."""
-    from brushloop.train.text import sentences
+def world_card() -> dict[str, Any]:
+    """What the embedded models know, and what the model may be asked, as shipped in `world.json`.
 
+    Of a world in which things have several names it tells what each `means`.
+    """
     world = current()
-    vocabulary = {word for text in sentences(6000) for word in text.lower().replace(",", " ").split()}
+    means = {form: name for name, forms in world.speech.synonyms.items() for each in forms for form in each}
+    means |= {thing.plural: thing.name for thing in world.things} if means else {}
+    means |= {tone: name for name, tones in world.speech.tones.items() for tone in tones}
     return {
+        "world": [world.name, world.digest],
         "objects": list(world.by_name),
         "tintable": list(world.tintable),
         "colors": list(world.colors),
@@ -463,9 +468,9 @@ def world_card() -> dict[str, list[str]]:
         "styles": list(world.styles),
         "relations": list(scenes.RELATIONS),
         "sizes": list(art.SIZES),
-        "words": sorted(vocabulary),
+        "words": sorted(vocabulary_of(6000)),
         "questions": list(QUESTIONS),
-    }
+    } | ({"means": means} if means else {})
 
 
 def save(model: nn.Module, tokens: PreTrainedTokenizerFast, folder: Path) -> None:

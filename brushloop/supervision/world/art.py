@@ -24,10 +24,13 @@ PALETTE = {  # hue in degrees, mean saturation, mean value
     "green": (125, 0.68, 0.66),
     "blue": (214, 0.78, 0.86),
     "purple": (282, 0.60, 0.74),
+    "pink": (334, 0.46, 0.97),
+    "brown": (22, 0.66, 0.50),
+    "turquoise": (176, 0.72, 0.78),
 }
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=2048)
 def _drawing(name: str, style: str) -> Image.Image:
     """The object as the artist drew it, 192 px, trimmed to its visible part."""
     picture = svg.raster(svg.icon(name, style), 192)
@@ -40,6 +43,8 @@ def _tint(picture: Image.Image, color: str) -> Image.Image:
     hsv = np.asarray(picture.convert("RGB").convert("HSV"), np.float32) / 255
     hue, saturation, value = hsv[..., 0], hsv[..., 1], hsv[..., 2]
     weight = rgba[..., 3] * saturation * (saturation > 0.25)
+    if weight.sum() < 0.02 * rgba[..., 3].sum():
+        return _dyed(picture, color)
     histogram = np.bincount((hue * 36).astype(int).ravel() % 36, weight.ravel(), 36)
     smooth = histogram + np.roll(histogram, 1) + np.roll(histogram, -1)
     main = (float(smooth.argmax()) + 0.5) / 36
@@ -55,7 +60,16 @@ def _tint(picture: Image.Image, color: str) -> Image.Image:
     return tinted
 
 
-@lru_cache(maxsize=1024)
+def _dyed(picture: Image.Image, color: str) -> Image.Image:
+    """A drawing in black and white printed in a colour instead of black."""
+    light = np.asarray(picture.convert("L"), np.float32)[..., None] / 255
+    printed = light * 255 + (1 - light) * np.array(rgb(color), np.float32)
+    dyed = Image.fromarray(printed.round().astype(np.uint8), "RGB")
+    dyed.putalpha(picture.getchannel("A"))
+    return dyed
+
+
+@lru_cache(maxsize=4096)
 def _original(name: str, style: str, color: str | None) -> Image.Image:
     drawing = _drawing(name, style)
     return drawing if color is None else _tint(drawing, color)

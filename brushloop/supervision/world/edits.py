@@ -14,7 +14,7 @@ from brushloop.canvas import Box, EditType, Element
 from brushloop.supervision.world import scenes
 from brushloop.supervision.world.art import SIZES
 from brushloop.supervision.world.scenes import Scene
-from brushloop.supervision.world.words import NUMBERS, noun_phrase, scenery
+from brushloop.supervision.world.words import noun_phrase, scenery, spoken, tone_of
 from brushloop.supervision.world.worlds import current
 
 
@@ -34,51 +34,51 @@ class Edit:
 # Instructions ---------------------------------------------------------------------------------------------------
 
 
-def _count(thing: Element, count: int) -> str:
-    return noun_phrase(thing, count)
+def _count(thing: Element, count: int, rng: random.Random | None) -> str:
+    return noun_phrase(thing, count) if rng is None else spoken(rng, thing, count)
 
 
-def _the(thing: Element, count: int) -> str:
-    number = f"{NUMBERS[count]} " if count > 1 else ""
-    return (
-        f"the {number}{noun_phrase(thing.model_copy(update={'size': None}), count, article=False).removeprefix(number)}"
-    )
+def _the(thing: Element, count: int, rng: random.Random | None) -> str:
+    plain = thing.model_copy(update={"size": None})
+    said = noun_phrase(plain, count, article=False) if rng is None else spoken(rng, plain, count, article=False)
+    return f"the {said}"
 
 
 def add_text(thing: Element, count: int, rng: random.Random | None = None) -> str:
     """`add two red apples`, in one of several phrasings (the first without `rng`)."""
     verb = "add" if rng is None else rng.choice(("add", "add", "add", "put", "paint", "draw"))
-    return f"{verb} {_count(thing, count)}"
+    return f"{verb} {_count(thing, count, rng)}"
 
 
 def remove_text(thing: Element, count: int, rng: random.Random | None = None) -> str:
     """`remove the red apple`."""
     verb = "remove" if rng is None else rng.choice(("remove", "remove", "erase", "take away"))
-    return f"{verb} {_the(thing, count)}"
+    return f"{verb} {_the(thing, count, rng)}"
 
 
 def replace_text(thing: Element, count: int, rng: random.Random | None = None) -> str:
     """`replace with a red apple`: what stands there now need not be known."""
     lead = "replace with" if rng is None else rng.choice(("replace with", "replace with", "change it to", "make it"))
-    return f"{lead} {_count(thing, count)}"
+    return f"{lead} {_count(thing, count, rng)}"
 
 
 def color_text(thing: Element, count: int, color: str, rng: random.Random | None = None) -> str:
     """`make the apple blue`."""
     plain = thing.model_copy(update={"color": None})
     verb = "make" if rng is None else rng.choice(("make", "make", "color", "paint"))
-    return f"{verb} {_the(plain, count)} {color}"
+    said = color if rng is None else tone_of(rng, color)
+    return f"{verb} {_the(plain, count, rng)} {said}"
 
 
 def move_text(thing: Element, rng: random.Random | None = None) -> str:
     """`move the red apple`; the regions say from where to where."""
     verb = "move" if rng is None else rng.choice(("move", "move", "shift"))
-    return f"{verb} {_the(thing, 1)}"
+    return f"{verb} {_the(thing, 1, rng)}"
 
 
 def resize_text(thing: Element, size: str, rng: random.Random | None = None) -> str:
     """`make the red apple smaller`; the regions say the old box and the new."""
-    return f"make {_the(thing, 1)} {size}"
+    return f"make {_the(thing, 1, rng)} {size}"
 
 
 def background_text(name: str, rng: random.Random | None = None) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+import random
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 
@@ -61,6 +62,39 @@ class Speech:
     """Other names of sizes."""
     numbers: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     """Other ways to say how many."""
+
+    @property
+    def phrasings(self) -> list[tuple[str, str]]:
+        """Every phrasing with what it is for: `leads`, `listings`, `styled`, a background or a relation."""
+        several = {"leads": self.leads, "listings": self.listings, "styled": self.styled}
+        kinds = {**several, **self.settings, **self.between}
+        return [(kind, each) for kind, options in kinds.items() for each in dict.fromkeys(options)]
+
+    @cached_property
+    def held_out(self) -> frozenset[tuple[str, str]]:
+        """Phrasings that training never says: up to a quarter of each kind, those with the lowest hashes.
+
+        The first of each kind is not among them, and only what is said in words that training does say elsewhere is
+        (`wishes.held_out` tells why). A world that has but one way to put a prompt together holds none out.
+        """
+        if not self.leads:
+            return frozenset()
+        ranked = sorted(self.phrasings, key=lambda each: hashlib.sha256(f"say {each}".encode()).digest())
+        first = set({kind: (kind, each) for kind, each in reversed(self.phrasings)}.values())
+        held: set[tuple[str, str]] = set()
+        for kind, each in ranked:
+            rest = {other for other in ranked if other != (kind, each)} - held
+            known = {word for _, other in rest for word in other.split()}
+            number, gone = (sum(other == kind for other, _ in some) for some in (ranked, held))
+            if gone < number // 4 and (kind, each) not in first and set(each.split()) <= known:
+                held.add((kind, each))
+        return frozenset(held)
+
+    def choose(self, rng: random.Random, kind: str, options: Sequence[str], training: bool = True) -> str:
+        """One of the phrasings of a kind; for training none that is held out, otherwise one of those in half."""
+        usual = [each for each in options if (kind, each) not in self.held_out]
+        others = [each for each in options if (kind, each) in self.held_out]
+        return rng.choice(others if others and not training and rng.random() < 0.5 else usual)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ In SVG what comes later is painted over what came before, so document order is t
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 from functools import lru_cache
@@ -71,7 +72,7 @@ def raster(svg: str | ElementTree.Element, width: int) -> Image.Image:
     return Image.open(io.BytesIO(bytes(resvg_py.svg_to_bytes(svg_string=text, width=width)))).convert("RGBA")
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=8)
 def _icons(style: str) -> dict[str, Any]:
-    icons: dict[str, Any] = json.loads((ART / f"{style}.json").read_text())
+    icons: dict[str, Any] = json.loads(gzip.decompress((ART / f"{style}.json.gz").read_bytes()))
     return icons

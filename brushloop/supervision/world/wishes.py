@@ -14,7 +14,7 @@ from functools import cache
 
 from brushloop.canvas import EditType
 from brushloop.supervision.world import scenes
-from brushloop.supervision.world.words import NUMBERS, noun_phrase
+from brushloop.supervision.world.words import NUMBERS, noun_phrase, spoken
 from brushloop.supervision.world.worlds import current
 
 FRAMES = (
@@ -260,8 +260,8 @@ def _filled(rng: random.Random, template: str) -> str:
     several = other.model_copy(update={"count": rng.choice((2, 3, 4))})
     filled = {name: rng.choice(words) for name, words in fill().items()}
     for name, one in (("thing", thing), ("other", other)):
-        filled[name] = noun_phrase(one.model_copy(update={"color": None, "size": None}), 1, article=False)
+        filled[name] = spoken(rng, one.model_copy(update={"color": None, "size": None}), 1, article=False)
     filled["things"] = noun_phrase(thing, 2).removeprefix(f"{NUMBERS[2]} ")
-    filled["new"] = noun_phrase(new, rng.choice((1, 1, 1, 2)))
-    filled["some"] = noun_phrase(several.model_copy(update={"size": None}), several.count)
+    filled["new"] = spoken(rng, new, rng.choice((1, 1, 1, 2)))
+    filled["some"] = spoken(rng, several.model_copy(update={"size": None}), several.count)
     return template.format(**filled)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Sequence
+from functools import partial
+from typing import TypeVar
 
 from brushloop.canvas import Element, Plan, PlanStep
-from brushloop.supervision.world.scenes import Scene
+from brushloop.supervision.world.scenes import Scene, held_out
 from brushloop.supervision.world.worlds import current
 
 NUMBERS = ("no", "one", "two", "three", "four")
@@ -25,8 +28,68 @@ def noun_phrase(thing: Element, count: int | None = None, article: bool = True) 
     if count > 1:
         words.insert(0, NUMBERS[count])
     elif article:
-        words.insert(0, "an" if words[0][0] in "aeiou" else "a")
+        words.insert(0, a_or_an(words[0]))
     return " ".join(words)
+
+
+def a_or_an(words: str) -> str:
+    """The article that goes before words."""
+    vowel = words[0] in "aeiou" and not words.startswith("uni")
+    return "an" if vowel or words.startswith("hour") else "a"
+
+
+def spoken(
+    rng: random.Random, thing: Element, count: int | None = None, article: bool = True, training: bool = True
+) -> str:
+    """`noun_phrase` in any words that the world has for it; a world without other words spends no chance.
+
+    Pairs of another name of a colour and one of an object (`crimson automobile`) are held out like combinations.
+    """
+    speech = current().speech
+    if not speech.synonyms:
+        return noun_phrase(thing, count, article)
+    count = thing.count if count is None else count
+    size = _other(rng, thing.size, speech.sizes.get(thing.size or "", ()))
+    tone = tone_of(rng, thing.color) if thing.color else None
+    own = thing.name, current().by_name[thing.name].plural
+    forms = _other(rng, own, speech.synonyms.get(thing.name, ()))
+    if training and tone and tone != thing.color and forms != own and held_out(f"{tone} {forms[0]}", "say/"):
+        forms = own
+    words = [word for word in (size, tone) if word] + [forms[count > 1]]
+    if count > 1:
+        several = [each for each in speech.numbers[count] if article and not forms[1].startswith("pairs")]
+        words.insert(0, _other(rng, NUMBERS[count], several))
+    elif article:
+        words.insert(0, a_or_an(words[0]))
+    return " ".join(words)
+
+
+def tone_of(rng: random.Random, color: str) -> str:
+    """A colour in any word that the world has for it."""
+    return _other(rng, color, current().speech.tones.get(color, ()))
+
+
+Said = TypeVar("Said")
+
+
+def _other(rng: random.Random, usual: Said, others: Sequence[Said]) -> Said:
+    """The usual word in half of the cases, otherwise one of the others."""
+    return rng.choice(others) if others and rng.random() < 0.5 else usual
+
+
+def lexicon() -> set[str]:
+    """The words of all that a world with several phrasings can say; empty for one that says all in a few thousand."""
+    world = current()
+    speech = world.speech
+    if not speech.leads:
+        return set()
+    said = [form for forms in speech.synonyms.values() for each in forms for form in each]
+    said += [form for thing in world.things for form in (thing.name, thing.plural)]
+    said += [
+        name for table in (speech.tones, speech.manners, speech.sizes) for names in table.values() for name in names
+    ]
+    said += [re.sub("{.*?}", " ", phrasing) for _, phrasing in speech.phrasings]
+    return {word for each in said for word in re.findall(r"[a-z]+", each.lower())}
 
 
 def listing(phrases: Sequence[str]) -> str:
@@ -34,9 +97,14 @@ def listing(phrases: Sequence[str]) -> str:
     return phrases[0] if len(phrases) == 1 else f"{', '.join(phrases[:-1])} and {phrases[-1]}"
 
 
-def prompt(scene: Scene, rng: random.Random) -> tuple[str, bool, bool]:
-    """A prompt for the scene, and whether it names the background and the style."""
+def prompt(scene: Scene, rng: random.Random, training: bool = True) -> tuple[str, bool, bool]:
+    """A prompt for the scene, and whether it names the background and the style.
+
+    `training` False lets it be said in phrasings that are held out.
+    """
     speech = current().speech
+    if speech.leads:
+        return _freely(scene, rng, training)
     phrases = ["", *(noun_phrase(thing) for thing in scene.elements[1:])]
     relation = scene.relation
     if relation is None:
@@ -59,6 +127,30 @@ def prompt(scene: Scene, rng: random.Random) -> tuple[str, bool, bool]:
     elif lead < 0.2:
         text = f"paint {text}"
     return text, names_background, names_style
+
+
+def _freely(scene: Scene, rng: random.Random, training: bool) -> tuple[str, bool, bool]:
+    """A prompt in any of the words and phrasings of a world that has several."""
+    speech, relation = current().speech, scene.relation
+    say = partial(speech.choose, rng, training=training)
+    phrases = ["", *(spoken(rng, thing, training=training) for thing in scene.elements[1:])]
+    if relation is None:
+        *first, last = phrases[1:]
+        text = say("listings", speech.listings).format(a=", ".join(first), b=last) if first else last
+    else:
+        kind = "between" if relation.third is not None else relation.kind
+        text = f"{phrases[relation.subject]} {say(kind, speech.between[kind])} {phrases[relation.other]}"
+        text += f" and {phrases[relation.third]}" if relation.third is not None else ""
+    names_background = scene.background != "plain" or rng.random() < 0.3
+    names_style = scene.style != "flat" or rng.random() < 0.3
+    first_place = names_background and rng.random() < 0.15
+    if names_background:
+        setting = say(scene.background, speech.settings[scene.background])
+        text = f"{setting}, {text}" if first_place else f"{text} {setting}"
+    if names_style:
+        manner = _other(rng, scene.style, speech.manners[scene.style])
+        text = say("styled", speech.styled).format(text, style=manner)
+    return text if first_place else say("leads", speech.leads).format(text), names_background, names_style
 
 
 def plan(scene: Scene) -> Plan:

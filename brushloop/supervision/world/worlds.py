@@ -12,10 +12,11 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from brushloop.errors import InputError
+from brushloop.supervision.world.large import LARGE as LARGE
 from brushloop.supervision.world.nouns import World
 from brushloop.supervision.world.small import SMALL as SMALL
 
-WORLDS = {world.name: world for world in (SMALL,)}
+WORLDS = {world.name: world for world in (SMALL, LARGE)}
 """Every whole world by its name."""
 
 _ONLY: ContextVar[World] = ContextVar("only", default=SMALL)
