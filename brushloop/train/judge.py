@@ -63,8 +63,8 @@ class Detection:
         self.recipe = recipe
         teaching = recipe.seed == TEACHER.seed
         self.draw = partial(scenes.sample_split if teaching else draw, training=True)
-        self.names = current().names
-        self.module: Any = Detector(self.names)
+        self.known = current().names
+        self.module: Any = Detector(self.known)
         self.vae = vae
 
     def batch(self, step: int) -> tuple[Tensor, list[scenes.Scene]]:
@@ -93,7 +93,7 @@ class Detection:
         with torch.autocast("cpu", torch.bfloat16):
             cells, whole = self.module(pixels)
         cells, whole = cells.float(), whole.float()
-        known, heat = self.names, torch.zeros(len(shown), GRID, GRID)
+        known, heat = self.known, torch.zeros(len(shown), GRID, GRID)
         ignore = torch.zeros_like(heat, dtype=torch.bool)
         spots: list[tuple[int, int, int]] = []
         names, tones, sides = [], [], []

@@ -41,6 +41,7 @@ def t5_tokenizer() -> T5Tokenizer:
     vocabulary = sorted(vocabulary_of(6000))
     pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -20.0), ("▁", -6.0), (",", -2.0)]
     pieces += [(f"▁{word}", -1.0) for word in vocabulary if not word.isdigit()]
+    pieces += [("▁I", -1.0)] if "i" in vocabulary else []
     pieces += [(f"▁{number}", -1.0) for number in range(33)]
     pieces += [(letter, -12.0) for letter in string.ascii_lowercase + string.digits + ".'-"]
     return T5Tokenizer(vocab=pieces, extra_ids=0, additional_special_tokens=[], model_max_length=LENGTH)

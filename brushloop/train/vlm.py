@@ -42,6 +42,8 @@ SIDE = 6
 """Image tokens along one side of a picture."""
 TOWER = Recipe(steps=1000, batch=24, lr=1e-3, seed=5, warmup=60, ema=0.995, log_every=20, final_lr=0.2, muon=True)
 RECIPE = Recipe(steps=2400, batch=24, lr=1.5e-3, seed=6, warmup=60, ema=0.995, log_every=30, muon=True)
+LEARNED = 3000
+"""States of which the tokenizer reads questions and answers."""
 SPECIAL = ("<pad>", "<bos>", "<fake_token_around_image>", "<global-img>", "<image>", END)
 
 
@@ -49,7 +51,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
     """Byte-level BPE over the world's questions and answers; keys of the JSON are single tokens, numbers too."""
     rng = random.Random("tokenizer")
     texts = []
-    for _ in range(3000):
+    for _ in range(LEARNED):
         state = faults.sample(rng)
         texts += [plan_text(state.prompt), answer(state.plan), look_text(state.prompt, state.plan, state.step)]
         texts.append(answer(state.look))

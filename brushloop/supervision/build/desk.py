@@ -19,10 +19,13 @@ if TYPE_CHECKING:
 
     from brushloop.critic.prompt import Look
 
-LICENCES = {"flat": "MIT", "soft": "Apache-2.0"}
+LICENCES = {"flat": "MIT", "soft": "Apache-2.0", "ink": "MIT", "retro": "Apache-2.0"}
 """Of the art of each style."""
 
-MAKERS = {"flat": "Fluent Emoji, Microsoft (MIT)", "soft": "Noto Emoji, Google (Apache-2.0)"}
+MAKERS = {
+    "flat": "Fluent Emoji, Microsoft (MIT)", "soft": "Noto Emoji, Google (Apache-2.0)",
+    "ink": "Fluent Emoji (high contrast), Microsoft (MIT)", "retro": "Noto Emoji (first edition), Google (Apache-2.0)",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,8 @@ class DataRecipe(Noun):
     whole: Share = 0.0
     """Share of prompts with the finished picture, in one go."""
     split: Literal["train", "test"] = "train"
+    world: str = "small"
+    """What the scenes are made of: `small`, which the shipped models know, or `large`."""
     pictures: Annotated[int, Field(ge=2, le=9)] = 5
     """Most pictures of a multi-turn record."""
     grouped: Annotated[float, Field(ge=0, le=1)] = 0.3

@@ -27,6 +27,7 @@ from brushloop.supervision.build.recipes import DataRecipe
 from brushloop.supervision.build.sampled import sampled
 from brushloop.supervision.build.whole import whole
 from brushloop.supervision.records import Record, RecordFolder
+from brushloop.supervision.world.worlds import find, within
 
 TABLE: Mapping[str, Builder] = {
     "growth": growth,
@@ -77,11 +78,13 @@ def build(
     """Build records up to `number` in all into `out`, going on with what is there.
 
     Raises:
-        InputError: the folder holds another build, or filters turn down everything the recipe makes.
+        InputError: the folder holds another build, the recipe names a world that is not there, or filters turn down
+            everything it makes.
         UnwritableError: the disk is full, read-only or forbidden; call again and it goes on.
         CorruptObjectError: a record that is there already is broken.
     """
     folder, files = RecordFolder(out), LocalFiles(str(out))
+    find(recipe.world)
     _claim(out, files, Build(recipe=recipe, seed=seed))
     report = Report(resumed=folder.mend())
     for record in folder:
@@ -89,7 +92,8 @@ def build(
     report.rejected = _rejections(out, files, report.resumed)
     while report.records < number:
         try:
-            record = _record(recipe, seed, report.records, folder, files, report)
+            with within(recipe.world):
+                record = _record(recipe, seed, report.records, folder, files, report)
         except Exhausted:
             report.exhausted = True
             break

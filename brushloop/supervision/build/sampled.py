@@ -23,6 +23,7 @@ from brushloop.supervision.detector import Detective, known
 from brushloop.supervision.export import of_creation
 from brushloop.supervision.records import Loss, Record, Source, Truth, Turn, TurnKind
 from brushloop.supervision.world.scenes import Scene
+from brushloop.supervision.world.worlds import current
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ def sampled(desk: Desk) -> Record:
         raise Exhausted
     here = states[desk.index]
     teacher, store, rng = _teacher(desk.recipe.teacher), here.creation.store, random.Random(desk.chance)
+    teacher.judge.must_know(current())
     turn, step = here.record.turns[here.turn], here.record.turns[here.turn].plan_step
     assert step is not None and turn.picture is not None
 

@@ -16,7 +16,7 @@ def whole(desk: Desk) -> Record:
     """One picture of one scene, said as people say it."""
     rng = random.Random(desk.chance)
     scene = desk.scene(rng)
-    prompt = words.prompt(scene, rng)[0]
+    prompt = words.prompt(scene, rng, desk.training)[0]
     picture = scenes.render(scene.elements, scene.style, scene.variant)
     filters.check_picture(picture)
     turn = Turn(

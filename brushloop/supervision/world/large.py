@@ -186,7 +186,7 @@ SPEECH = Speech(
     leads=(
         "{}", "{}", "{}", "{}", "a picture of {}", "paint {}", "draw {}", "show {}", "show me {}", "please paint {}",
         "I would like {}", "an image of {}", "I want a picture of {}", "draw a picture of {}", "please draw {}",
-        "could you paint {}?", "can you draw {}?", "a drawing of {}", "I would like a drawing of {}", "draw me {}",
+        "could you paint {}", "can you draw {}", "a drawing of {}", "I would like a drawing of {}", "draw me {}",
         "make an image of {}", "create a picture of {}", "paint me {}", "a painting of {}", "make a drawing of {}",
     ),
     listings=(

@@ -1,0 +1,122 @@
+"""Models are taken a step in the large world: what they build reads it, and their weights tell of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from brushloop.errors import InputError, WeightsError  # noqa: E402
+from brushloop.supervision import judge as judging  # noqa: E402
+from brushloop.supervision.build.recipes import recipe as data_recipe  # noqa: E402
+from brushloop.supervision.build.run import build as build_records  # noqa: E402
+from brushloop.supervision.constraints import evidence  # noqa: E402
+from brushloop.supervision.judge import Detector, Judge  # noqa: E402
+from brushloop.supervision.records import RecordFolder  # noqa: E402
+from brushloop.supervision.world import scenes, words  # noqa: E402
+from brushloop.supervision.world.worlds import LARGE, SMALL, current, only  # noqa: E402
+from brushloop.train import judge, painter, text, vlm  # noqa: E402
+from brushloop.train.loop import Recipe  # noqa: E402
+from brushloop.vlm_embedded import EmbeddedVLM  # noqa: E402
+
+TWO = Recipe(steps=2, batch=2, lr=1e-3, warmup=1, log_every=1)
+
+
+@pytest.fixture(autouse=True)
+def few_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tokenizers learn from a hundred scenes instead of thousands."""
+    many = text.sentences
+    monkeypatch.setattr(text, "sentences", lambda number, seed=0: many(min(number, 100), seed))
+
+
+def test_a_judge_of_the_large_world_takes_a_step_and_loads_with_its_own_names(tmp_path: Path) -> None:
+    path = tmp_path / "judge.safetensors"
+    with only(LARGE):
+        judge.train(tmp_path, recipe=replace(TWO, seed=71))
+        look = Judge(path)
+        look.must_know(LARGE)
+    assert current() is SMALL and look.names == LARGE.names  # whatever world is current where it is loaded
+    sight = look.look([scenes.render((), "ink")])[0]
+    assert sight.background in LARGE.backgrounds and sight.style in LARGE.styles
+    seen = evidence(look.network, [scenes.render((), "ink")])[0]
+    assert seen.of("objects", "sign that says open").shape == (16, 16)
+    with pytest.raises(ValueError, match="knows no 'unicycle' among its objects"):
+        seen.of("objects", "unicycle")
+
+
+def test_a_detector_of_another_world_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shipped = Judge()
+    shipped.must_know(SMALL)
+    shipped.must_know(SMALL.part("few", ("apple", "star")))
+    with pytest.raises(WeightsError, match=r"another world \(44 objects.*does not know \d+ names of 'large', such as"):
+        shipped.must_know(LARGE)
+    path = tmp_path / "odd.safetensors"
+    judging.save(Detector(LARGE.names), path, SMALL)  # names that do not fit what is in it
+    with pytest.raises(WeightsError, match="holds no detector of the world 'small'"):
+        Judge(path)
+
+
+def test_the_painter_takes_a_step_in_the_large_world() -> None:
+    from brushloop.train.autoencoder import build
+
+    torch.manual_seed(0)
+    vae = build()
+    vae.register_to_config(shift_factor=0.0, scaling_factor=1.0)
+    with only(LARGE):
+        task = painter.Painting(TWO, vae, width=32, layers=(1, 1))
+        loss, _ = task.loss(1)
+        loss.backward()
+    known = task.tokenizer_2.get_vocab()
+    assert torch.isfinite(loss) and {"▁crimson", "▁burrito", "▁linocut", "▁zoo"} <= set(known)
+    assert len(known) > len(text.t5_tokenizer().get_vocab()) + 300
+
+
+def test_the_vision_language_model_takes_steps_in_the_large_world(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    monkeypatch.setattr(vlm, "LEARNED", 60)
+    with only(LARGE):
+        tokens = vlm.tokenizer()
+        reading = vlm.Reading(vlm.build(tokens, sight=32, text=32))
+        touch = vlm.Touch(None)
+        losses = [vlm.TowerTask(TWO, reading, touch).loss(0)[0]]
+        losses += [vlm.Lessons(TWO, reading, tokens, touch).loss(step)[0] for step in (0, 1)]
+    assert reading.eyes.names == LARGE.names and all(torch.isfinite(loss) for loss in losses)
+
+
+def test_the_card_of_a_large_model_tells_its_world_and_its_words() -> None:
+    with only(LARGE):
+        card = json.loads(json.dumps(vlm.world_card()))
+    assert card["world"] == ["large", LARGE.digest] and "sign that says zoo" in card["objects"]
+    model = EmbeddedVLM()
+    model.world = card
+    named = model.named("a crimson automobile, two hot dogs and a dog beside a pair of jeans")
+    assert named == {"red": 1, "car": 1, "hot dog": 1, "dog": 1, "pair of jeans": 1}
+    assert model.unknown_words("show me a scarlet lorry in the woods, linocut style") == []
+    assert [word for word, _ in model.unknown_words("a unicycle")] == ["unicycle"]
+    assert "means" not in vlm.world_card()
+
+
+def test_prompts_of_the_large_world_fit_the_painter_and_have_no_unknown_words() -> None:
+    import random
+
+    rng, long = random.Random(0), 0
+    with only(LARGE):
+        tokens = text.t5_tokenizer()
+        for number in range(300):
+            said = words.prompt(scenes.sample(rng), rng, training=number % 2 == 0)[0]
+            ids = tokens(said).input_ids
+            long += len(ids) > painter.LENGTH
+            assert tokens.unk_token_id not in ids, said
+    assert long <= 6
+
+
+def test_records_are_built_in_the_world_that_the_recipe_names(tmp_path: Path) -> None:
+    build_records(data_recipe("whole", ["world=large"]), tmp_path / "large", 8)
+    shown = {thing.name for record in RecordFolder(tmp_path / "large") for thing in record.turns[-1].truth.elements}
+    assert current() is SMALL and shown <= {*LARGE.by_name, *LARGE.backgrounds} and shown - set(SMALL.by_name)
+    with pytest.raises(InputError, match=r"no world 'larg' \(did you mean 'large'"):
+        build_records(data_recipe("whole", ["world=larg"]), tmp_path / "none", 1)
