@@ -1,6 +1,7 @@
 """Draw the sheets in docs/img: what the world looks like, and what the painter makes of it.
 
 python scripts/sheets.py world
+python scripts/sheets.py large             the large world: objects in all styles, places, scenes
 python scripts/sheets.py painter [FOLDER]
 python scripts/sheets.py hundred           the first hundred of the scene benchmark, as it left them in runs/bench
 """
@@ -15,8 +16,8 @@ from pathlib import Path
 from PIL import Image
 
 from brushloop.canvas import EditType
-from brushloop.supervision.world import art, edits, scenes, words
-from brushloop.supervision.world.worlds import SMALL
+from brushloop.supervision.world import art, backdrops, edits, scenes, words
+from brushloop.supervision.world.worlds import LARGE, SMALL, only
 
 OUT = Path("docs/img")
 
@@ -31,21 +32,38 @@ def grid(pictures: list[Image.Image], columns: int, gap: int = 4) -> Image.Image
     return sheet
 
 
+def cell(name: str, style: str, side: int = 48) -> Image.Image:
+    """An object on paper, its longer side four pixels less than the paper's."""
+    ratio, long = art.aspect(name, style), side - 4
+    wide, high = (long, round(long / ratio)) if ratio >= 1 else (round(long * ratio), long)
+    paper = Image.new("RGB", (side, side), "white")
+    drawn = art.sprite(name, style, None, wide, high)
+    paper.paste(drawn, ((side - wide) // 2, (side - high) // 2), drawn)
+    return paper
+
+
 def world() -> None:
-    """Every object in both styles, every colour, and scenes with their prompts."""
-    things = []
-    for style in SMALL.styles:
-        for thing in SMALL.things:
-            ratio = art.aspect(thing.name, style)
-            wide, high = (44, round(44 / ratio)) if ratio >= 1 else (round(44 * ratio), 44)
-            cell = Image.new("RGB", (48, 48), "white")
-            drawn = art.sprite(thing.name, style, None, wide, high)
-            cell.paste(drawn, ((48 - wide) // 2, (48 - high) // 2), drawn)
-            things.append(cell)
+    """Every object in both styles, and scenes."""
+    things = [cell(thing.name, style) for style in SMALL.styles for thing in SMALL.things]
     grid(things, 22, 0).save(OUT / "world-objects.png")
     rng = random.Random(1)
     shown = [scenes.sample_split(rng, True, scenes.CATEGORIES[i % 7]) for i in range(24)]
     grid([scenes.render(s.elements, s.style, s.variant) for s in shown], 8).save(OUT / "world-scenes.png")
+
+
+def large() -> None:
+    """Every object in every style side by side, every background, and scenes with their prompts."""
+    things = [cell(thing.name, style, 28) for thing in LARGE.things for style in LARGE.styles]
+    grid(things, 40, 0).save(OUT / "large-objects.webp", quality=58, method=6)
+    places = [backdrops.backdrop(name, variant, 64) for variant in (1, 6) for name in LARGE.backgrounds]
+    grid(places, 9, 2).save(OUT / "large-places.webp", quality=80, method=6)
+    rng, shown = random.Random(1), []
+    with only(LARGE):
+        for index in range(24):
+            scene = scenes.sample_split(rng, True, scenes.CATEGORIES[index % 7])
+            shown.append(scenes.render(scene.elements, scene.style, scene.variant))
+            print(words.prompt(scene, rng)[0])
+    grid(shown, 8).save(OUT / "large-scenes.webp", quality=80, method=6)
 
 
 def painter(folder: str | None) -> None:
@@ -107,6 +125,8 @@ if __name__ == "__main__":
     OUT.mkdir(parents=True, exist_ok=True)
     if sys.argv[1] == "world":
         world()
+    elif sys.argv[1] == "large":
+        large()
     elif sys.argv[1] == "hundred":
         hundred()
     else:

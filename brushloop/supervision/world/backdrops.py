@@ -20,7 +20,7 @@ def _blend(size: int, stops: Sequence[tuple[float, tuple[int, int, int]]]) -> Im
     return Image.fromarray(np.broadcast_to(column, (size, size, 3)).round().astype(np.uint8), "RGB")
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def backdrop(name: str, variant: int, size: int = CANVAS) -> Image.Image:
     """One of sixteen variations of a background, RGB."""
     rng = random.Random(f"{name}/{variant}")

@@ -33,7 +33,7 @@ OBJECTS = SMALL.things + things(
     champagne_bottle::bottle-with-popping-cork plate::fork-and-knife-with-plate custard:: shortcake::
     bowl_of_soup:bowls_of_soup:steaming-bowl salad::green-salad peanut::peanuts
 
-    bus:buses: truck::delivery-truck fire_engine:: ambulance:: police_car:: taxi:: racing_car:: tractor::
+    bus:buses: truck::delivery-truck fire_engine:: ambulance:: police_car:: taxi:: tractor::
     train::locomotive tram:: bicycle:: scooter::motor-scooter* motorcycle::* plane::airplane helicopter:: ship::
     speedboat:: canoe:: satellite:: anchor:: traffic_light::vertical-traffic-light ferris_wheel:: tent:: kick_scooter::
     cable_car::aerial-tramway fuel_pump::
@@ -102,7 +102,7 @@ SYNONYMS = """
     lunch_box:lunch_boxes=bento_box pudding=custard noodle_soup=bowl_of_soup pot_of_honey:pots_of_honey=honey_pot
     groundnut=peanut
 
-    lorry=truck fire_truck=fire_engine cab=taxi race_car=racing_car locomotive=train steam_train=train trolley_car=tram
+    lorry=truck fire_truck=fire_engine cab=taxi locomotive=train steam_train=train trolley_car=tram
     bike=bicycle pushbike=bicycle moped=scooter motorbike=motorcycle airplane=plane aeroplane=plane jet=plane
     chopper=helicopter steamer=ship vessel=ship motorboat=speedboat rowing_boat=canoe stoplight=traffic_light
     big_wheel=ferris_wheel gondola=cable_car petrol_pump=fuel_pump gas_pump=fuel_pump
