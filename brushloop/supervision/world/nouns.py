@@ -167,13 +167,9 @@ class World:
         told = {
             "things": [asdict(thing) for thing in self.things],
             "drawings": [svg.icon(thing.name, style) for style in self.styles for thing in self.things],
-            "backgrounds": {
-                name: hashlib.sha256(b"".join(backdrops.backdrop(name, variant, 32).tobytes() for variant in (0, 9)))
-                .hexdigest()
-                for name in self.backgrounds
-            },
+            "backgrounds": {name: backdrops.code(name) for name in self.backgrounds},
             "colors": {name: art.PALETTE[name] for name in self.colors},
             "speech": asdict(self.speech),
             "held out": self.held_out,
-        }  # fmt: skip
+        }
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
