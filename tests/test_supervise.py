@@ -403,7 +403,7 @@ def test_fields_that_there_are_not_suggest_the_nearest(capsys: pytest.CaptureFix
     with pytest.raises(InputError, match="tracker swanlab is not installed"):
         loop.Board("swanlab", Path(), {})
     with pytest.raises(InputError, match="precision 'fp8'"):
-        supervise.autocast(replace(TINY, precision="fp8"), torch.device("cpu"))
+        supervise.autocast(torch.device("cpu"), "fp8")
 
 
 def test_a_folder_of_another_kind_is_told(course: Course, flux: Path, idefics: Path, tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from accelerate import debug_launcher
 from torch import Tensor, nn
 
 from brushloop.canvas import Element
-from brushloop.errors import InputError, WeightsError
+from brushloop.errors import InputError, Interrupted, ModelError, WeightsError
 from brushloop.painter.adapters import files
 from brushloop.train.__main__ import install, run
 from brushloop.train.loop import Recipe, fit, worn
@@ -25,6 +27,7 @@ class Line:
 
     def __init__(self, poison: int | None = None) -> None:
         torch.manual_seed(0)
+        self.recipe = RECIPE
         self.module: nn.Module = nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 1))
         self.poison = poison
 
@@ -34,20 +37,26 @@ class Line:
         return (loss * float("nan") if step == self.poison else loss), {"twice": 2 * loss.item()}
 
 
+class Failing(Line):
+    """From some step on, a batch fails if it is larger than what `enough` says."""
+
+    def __init__(self, at: int, error: BaseException, enough: int = 0) -> None:
+        super().__init__()
+        self.at, self.error, self.enough = at, error, enough
+
+    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        if step >= self.at and self.recipe.batch > self.enough:
+            raise self.error
+        return super().loss(step)
+
+
 RECIPE = Recipe(steps=40, batch=16, lr=1e-2, warmup=4, save_every=0.0, log_every=10)
 
 
 def cut_short(recipe: Recipe, folder: Path) -> None:
     """A run that is killed in mid-step."""
-
-    class Killed(Line):
-        def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
-            if step == 23:
-                raise KeyboardInterrupt
-            return super().loss(step)
-
     with pytest.raises(KeyboardInterrupt):
-        fit(Killed(), recipe, folder)
+        fit(Failing(23, KeyboardInterrupt()), recipe, folder)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon", "came"])
@@ -101,9 +110,64 @@ def test_a_batch_that_is_not_finite_is_skipped_and_told(tmp_path: Path) -> None:
     assert '"step": 5, "skipped"' in (tmp_path / "log.jsonl").read_text()
 
 
-def test_a_budget_of_seconds_ends_with_a_checkpoint(tmp_path: Path) -> None:
+def steps(folder: Path) -> int:
+    return int(torch.load(folder / "checkpoint.pt", weights_only=True)["step"])
+
+
+def test_a_budget_of_seconds_ends_with_a_checkpoint(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     fit(Line(), RECIPE, tmp_path, seconds=0.0)
-    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 1
+    assert steps(tmp_path) == 1
+    assert "0 seconds are over after step 1 of 40: the same command goes on" in caplog.text
+    with pytest.raises(InputError, match="-1 seconds are no time"):
+        fit(Line(), RECIPE, tmp_path, seconds=-1)
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()], ids=["gpu", "cpu"])
+def test_where_memory_is_short_batches_are_halved_once_and_it_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    task = Failing(7, error, enough=8)
+    fit(task, replace(RECIPE, steps=10, log_every=5), tmp_path)
+    assert (task.recipe.batch, task.recipe.parts, steps(tmp_path)) == (8, 2, 10)
+    assert "batches of 8 instead of 16 from here on, two for each (step 7)" in caplog.text
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [5, 7, 10] and "memory" in lines[1]["said"]
+    assert lines[-1]["samples"] == 160, "as many samples as before"
+    again = Failing(7, error, enough=8)
+    fit(again, replace(RECIPE, steps=20), tmp_path)  # it knows, and asks for no more
+    assert again.recipe.batch == 8 and caplog.text.count("memory was short") == 1
+
+
+def test_where_memory_is_short_for_half_a_batch_too_the_run_ends_with_a_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"batches of 8 \(step 7\): give a smaller batch") as told:
+        fit(Failing(7, torch.OutOfMemoryError("no")), replace(RECIPE, save_every=1e9), tmp_path)
+    assert steps(tmp_path) == 7 and str(tmp_path) in str(told.value)
+
+
+def test_an_accelerator_that_goes_away_ends_the_run_and_leaves_the_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"failed in step 7 .*device lost.*: start the run again"):
+        fit(Failing(7, torch.AcceleratorError("device lost")), RECIPE, tmp_path)
+    assert steps(tmp_path) == 7
+    fit(Line(), RECIPE, tmp_path)
+    assert steps(tmp_path) == 40
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_run_after_its_step_with_a_checkpoint(tmp_path: Path, number: int) -> None:
+    class Signalled(Line):
+        def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+            if step == 23:
+                os.kill(os.getpid(), number)
+            return super().loss(step)
+
+    before = signal.getsignal(number)
+    with pytest.raises(Interrupted, match="stopped after step 24 of 40: the same command goes on"):
+        fit(Signalled(), replace(RECIPE, save_every=1e9), tmp_path / "cut")
+    assert steps(tmp_path / "cut") == 24 and signal.getsignal(number) is before
+    whole = fit(Line(), RECIPE, tmp_path / "whole")
+    rest = fit(Line(), RECIPE, tmp_path / "cut")
+    for one, two in zip(whole.parameters(), rest.parameters(), strict=True):
+        assert torch.equal(one, two)
 
 
 def fit_in_one_of_several(folder: Path) -> None:

@@ -149,3 +149,28 @@ def test_a_stage_without_the_one_before_is_told(base: Path, tmp_path: Path) -> N
         editing.train(tmp_path, tmp_path / "none")
     with pytest.raises(InputError, match="needs the first stage at"):
         editing.train(tmp_path, base, tmp_path / "none.safetensors")
+
+
+@pytest.mark.parametrize("stage", ["instruct", "editor"])
+def test_blocks_computed_again_in_the_backward_pass_give_the_same_gradients(base: Path, runs: Path, stage: str) -> None:
+    learned = files.read(runs / "instruct" / "edit.safetensors") if stage == "editor" else None
+    found = []
+    for again in (False, True):
+        recipe = replace(DEBUG, checkpointing=again, precision="fp32")
+        task = editing.Editing(recipe, base, learned, SIZES)
+        for parameter in task.module.parameters():
+            torch.nn.init.normal_(parameter, std=0.1, generator=torch.Generator().manual_seed(0))
+        torch.manual_seed(0)
+        loss, _ = task.loss(0)
+        loss.backward()
+        found.append((loss, [parameter.grad for parameter in task.module.parameters()]))
+    assert torch.equal(found[0][0], found[1][0])
+    for one, two in zip(*(gradients for _, gradients in found), strict=True):
+        assert (one is None) == (two is None)
+        if one is not None and two is not None:
+            torch.testing.assert_close(one, two)
+
+
+def test_a_larger_canvas_is_filled(base: Path) -> None:
+    task = editing.Editing(replace(DEBUG, side=256), base)
+    assert task.encode([case(random.Random(0), EditType.ADD).before]).shape[1] == 256

@@ -95,3 +95,29 @@ def test_recraft_holds_the_domains_still_and_leaves_given_frames_out(runs: Path)
     assert [8] in given and [0] in given and [0, 1, 2, 3] in given
     task.loss(0)[0].backward()
     assert any(value.grad is not None and value.grad.abs().max() > 0 for value in task.module.parameters())
+
+
+@pytest.mark.parametrize("name", ["process", "recraft"])
+def test_blocks_computed_again_in_the_backward_pass_give_the_same_gradients(runs: Path, name: str) -> None:
+    """With adapters that mix domains, and, in the second stage, with a condition whose keys and values are kept."""
+    first = files.read(runs / "process" / "process.safetensors") if name == "recraft" else None
+    found = []
+    for again in (False, True):
+        recipe = replace(process.RECIPE, batch=2, checkpointing=again, precision="fp32")
+        task = process.Processes(recipe, runs / "painter" / "painter", first)
+        for parameter in task.module.parameters():
+            torch.nn.init.normal_(parameter, std=0.1, generator=torch.Generator().manual_seed(0))
+        assert task.transformer.is_gradient_checkpointing is again
+        torch.manual_seed(0)
+        loss, _ = task.loss(0)
+        loss.backward()
+        found.append((loss, [parameter.grad for parameter in task.module.parameters()]))
+    assert torch.equal(found[0][0], found[1][0])
+    assert any(gradient.abs().max() > 0 for gradient in found[0][1])
+    for one, two in zip(*(gradients for _, gradients in found), strict=True):
+        torch.testing.assert_close(one, two)
+
+
+def test_a_larger_base_has_larger_frames_in_whole_tokens() -> None:
+    assert (process.cell("2x2", 0, 16), process.cell("3x3", 0, 16)) == (64, 48)
+    assert (process.cell("2x2", 1024, 16), process.cell("3x3", 1024, 16)) == (512, 336)

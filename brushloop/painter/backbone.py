@@ -35,12 +35,14 @@ class Backbone:
 
     Args:
         folder: the base; None is the one that ships.
+        device: where it computes; None means the accelerator, if there is one.
 
     Raises:
         WeightsError: there is no such folder, it is incomplete, or of another family.
     """
 
-    def __init__(self, folder: str | None = None) -> None:
+    def __init__(self, folder: str | None = None, device: torch.device | None = None) -> None:
+        self._device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
         named = index(Path(folder).expanduser()).name if folder else "model_index.json"
         self.weights: Weights = find("painter", folder, (named, "transformer/config.json"))
         if (family := pipeline_class(self.weights)) not in FAMILIES:
@@ -52,19 +54,17 @@ class Backbone:
 
     @cached_property
     def pipeline(self) -> Any:
-        """The base, loaded by diffusers, on the accelerator if there is one."""
+        """The base, loaded by diffusers, in bfloat16 on an accelerator."""
         from diffusers import FluxPipeline
         from diffusers.utils import logging
 
         logging.disable_progress_bar()
         with self.weights.loading():
-            gpu = torch.cuda.is_available()
-            pipeline = FluxPipeline.from_pretrained(
-                self.weights.folder, torch_dtype=torch.bfloat16 if gpu else torch.float32, local_files_only=True
-            )
+            precision = torch.float32 if self._device.type == "cpu" else torch.bfloat16
+            pipeline = FluxPipeline.from_pretrained(self.weights.folder, torch_dtype=precision, local_files_only=True)
             prepare(pipeline.transformer)
             pipeline.set_progress_bar_config(disable=True)
-            return pipeline.to("cuda") if gpu else pipeline
+            return pipeline.to(self._device)
 
     @cached_property
     def merger(self) -> Merger:

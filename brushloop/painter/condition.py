@@ -21,34 +21,41 @@ from torch.nn import functional as F
 
 
 class Condition:
-    """Keys and values of a condition's tokens, (B C H D) each, for every attention layer in order of use."""
+    """Keys and values of a condition's tokens, (B C H D) each, by the attention layer that reads them.
+
+    It has no state but these: a layer that is computed again in the backward pass (checkpointing) reads the same.
+    """
 
     def __init__(self) -> None:
-        self.layers: list[tuple[Tensor, Tensor]] = []
-        self.recording = True
-        self.position = 0
+        self.layers: dict[object, tuple[Tensor, Tensor]] = {}
 
     def repeat(self, times: int) -> Condition:
         """The same condition for a batch that is repeated."""
         if times == 1:
             return self
         many = Condition()
-        many.layers = [(key.repeat(times, 1, 1, 1), value.repeat(times, 1, 1, 1)) for key, value in self.layers]
-        many.recording = False
+        many.layers = {
+            attn: (key.repeat(times, 1, 1, 1), value.repeat(times, 1, 1, 1))
+            for attn, (key, value) in self.layers.items()
+        }
         return many
 
-    def layer(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Record this layer's keys and values, or append the recorded ones to them."""
-        if self.recording:
-            self.layers.append((key, value))
-            return key, value
-        kept_key, kept_value = self.layers[self.position]
-        self.position = (self.position + 1) % len(self.layers)
+    def layer(self, attn: object, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """A layer's own keys and values, and behind them those of the condition."""
+        kept_key, kept_value = self.layers[attn]
         batch = key.shape[0]
         return (
             torch.cat([key, kept_key.expand(batch, -1, -1, -1)], dim=1),
             torch.cat([value, kept_value.expand(batch, -1, -1, -1)], dim=1),
         )
+
+
+class _Recording(Condition):
+    """What a condition's own pass has in its place: it keeps, and adds nothing."""
+
+    def layer(self, attn: object, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        self.layers[attn] = key, value
+        return key, value
 
 
 class Prompt(Protocol):
@@ -91,7 +98,7 @@ class ConditionedAttention:
             query = apply_rotary_emb(query, image_rotary_emb, sequence_dim=1)
             key = apply_rotary_emb(key, image_rotary_emb, sequence_dim=1)
         if condition is not None:
-            key, value = condition.layer(key, value)
+            key, value = condition.layer(attn, key, value)
         mixed = F.scaled_dot_product_attention(
             query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), attn_mask=attention_mask
         )
@@ -137,7 +144,7 @@ def encode_condition(transformer: FluxTransformer2DModel, tokens: Tensor, ids: T
     """One pass over a condition's clean tokens (B C channels) with position ids (C 3); returns its keys and values."""
     batch = tokens.shape[0]
     guided = getattr(transformer.config, "guidance_embeds", False)  # a distilled base wants a guidance, here none
-    condition = Condition()
+    recording = _Recording()
     transformer(
         hidden_states=tokens,
         encoder_hidden_states=tokens.new_zeros(batch, 0, transformer.config.joint_attention_dim),
@@ -146,10 +153,11 @@ def encode_condition(transformer: FluxTransformer2DModel, tokens: Tensor, ids: T
         guidance=tokens.new_zeros(batch) if guided else None,
         img_ids=ids,
         txt_ids=ids.new_zeros(0, 3),
-        joint_attention_kwargs={"condition": condition},
+        joint_attention_kwargs={"condition": recording},
         return_dict=False,
     )
-    condition.recording = False
+    condition = Condition()
+    condition.layers = dict(recording.layers)
     return condition
 
 

@@ -23,6 +23,7 @@ from typing import Any
 
 from brushloop.errors import BrushloopError, InputError
 from brushloop.supervision.build.recipes import nearest
+from brushloop.supervision.world.worlds import within
 from brushloop.train.loop import R, fitted
 from brushloop.weights import SHIPPED
 
@@ -31,12 +32,23 @@ CARDS = Path(__file__).parent / "cards"
 PROMPTS = 600
 """How many training prompts are painted for the closed loop, where nothing else is said."""
 ON_RECORDS = ("supervise", "sample")
+INSTALLED = ("judge", "painter", "vlm", "process", "recraft", "instruct", "editor")
+"""What `--install` copies into the package."""
 
 
 def run(
-    name: str, runs: Path, steps: int | None, seconds: float | None, debug: bool, settings: Sequence[str] = ()
+    name: str,
+    runs: Path,
+    steps: int | None,
+    seconds: float | None,
+    debug: bool,
+    settings: Sequence[str] = (),
+    base: Path | None = None,
 ) -> Path:
     """Train one model; returns the folder or file that ships.
+
+    `base` is the painter that adapters and the editor are laid over: by default the one among `runs`, else the one
+    that ships.
 
     Raises:
         InputError: no such recipe or field of it, or what it builds on is not there.
@@ -53,6 +65,8 @@ def run(
         return as_told(recipe, steps, debug, settings)
 
     where = runs / name
+    ours = runs / "painter" / "painter"
+    base = base or (ours if ours.is_dir() else SHIPPED / "painter")
     if name == "autoencoder":
         from brushloop.train import autoencoder
 
@@ -77,17 +91,15 @@ def run(
     if name in ("process", "recraft"):
         from brushloop.train import process
 
-        base = runs / "painter" / "painter"
         first = runs / "process" / "process.safetensors" if name == "recraft" else None
         recipe = process.RECRAFT if first else process.RECIPE
-        return process.train(where, base if base.is_dir() else SHIPPED / "painter", first, told(recipe), seconds)
+        return process.train(where, base, first, told(recipe), seconds)
     if name in ("instruct", "editor"):
         from brushloop.train import editing
 
-        base = runs / "painter" / "painter"
         first = runs / "instruct" / "edit.safetensors" if name == "editor" else None
         recipe = editing.EDITOR if first else editing.INSTRUCT
-        return editing.train(where, base if base.is_dir() else SHIPPED / "painter", first, told(recipe), seconds)
+        return editing.train(where, base, first, told(recipe), seconds)
     from brushloop.train import vlm
 
     tower = replace(vlm.TOWER, steps=2, batch=2) if debug else vlm.TOWER
@@ -168,6 +180,15 @@ def install(name: str, made: Path) -> Path:
     return target
 
 
+def _made(given: argparse.Namespace) -> list[Path]:
+    """Do what the command line says; returns what was written."""
+    if given.name in ON_RECORDS:
+        return (supervise if given.name == "supervise" else sample)(given)
+    debug, base = given.recipe == "debug", given.base and Path(given.base)
+    made = run(given.name, given.runs, given.steps, given.seconds, debug, given.set, base)
+    return [made, install(given.name, made)] if given.install and given.name in INSTALLED else [made]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m brushloop.train", description=__doc__)
@@ -178,6 +199,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, help="stop after this long, with a checkpoint")
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="a field of the recipe")
     parser.add_argument("--threads", type=int, help="CPU threads")
+    parser.add_argument("--world", default="small", help="what is learned from: small, which ships, or a larger world")
+    parser.add_argument("--base", help="FLUX.1 folder under process, recraft, instruct and editor")
+    parser.add_argument("--dry-run", action="store_true", help="what a step over that base takes, without its weights")
+    parser.add_argument("--tflops", type=float, default=590.0, help="10^12 operations a second, for --dry-run")
     parser.add_argument("--install", action="store_true", help="copy the result into the package")
     records = parser.add_argument_group("supervise and sample")
     records.add_argument("--records", action="append", default=[], metavar="FOLDER[=SHARE]", help="may be repeated")
@@ -191,14 +216,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         torch.set_num_threads(given.threads)
     try:
-        if given.name in ON_RECORDS:
-            for path in (supervise if given.name == "supervise" else sample)(given):
-                print(path)
+        if given.dry_run:
+            from brushloop.train import dry
+
+            print(dry.estimate(given.name, given.base or str(SHIPPED / "painter"), given.set).told(given.tflops))
             return 0
-        made = run(given.name, given.runs, given.steps, given.seconds, given.recipe == "debug", given.set)
-        print(made)
-        if given.install and given.name in ("judge", "painter", "vlm", "process", "recraft", "instruct", "editor"):
-            print(install(given.name, made))
+        with within(given.world):
+            for path in _made(given):
+                print(path)
     except BrushloopError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return error.exit_code

@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from brushloop.supervision.world import scenes
 from brushloop.train.loop import Recipe, fit
+from brushloop.train.machine import autocast, device
 
 CHANNELS = 16
 CROP = 48
@@ -62,8 +63,8 @@ class Reconstruction:
     """Give back the scene from its code."""
 
     def __init__(self, recipe: Recipe) -> None:
-        self.module: Any = build()
-        self.recipe = recipe
+        self.recipe, self.device = recipe, device()
+        self.module: Any = build().to(self.device)
 
     def batch(self, step: int) -> Tensor:
         rng = random.Random(f"autoencoder/{self.recipe.seed}/{step}")
@@ -77,11 +78,11 @@ class Reconstruction:
                 for at in (x, y)
             )
             pictures.append(picture[top : top + CROP, left : left + CROP])
-        return to_tensor(pictures)
+        return to_tensor(pictures).to(self.device)
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         x = self.batch(step).to(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast(self.device, self.recipe.precision):
             code = mean_code(self.module, x)
             back = self.module.decoder(code + 0.1 * torch.randn_like(code))
         code, back = code.float(), back.float()

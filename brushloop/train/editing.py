@@ -37,16 +37,16 @@ from brushloop.painter.units import Indicators, Unit, join, mask_tokens, plain
 from brushloop.supervision.world.cases import WORLD, Case, case
 from brushloop.supervision.world.scenes import CANVAS
 from brushloop.train.flow import guidance, noised
-from brushloop.train.loop import Recipe, fit
+from brushloop.train.loop import Over, fit
+from brushloop.train.machine import adapting, autocast, device
 
-INSTRUCT = Recipe(steps=6000, batch=8, lr=7e-4, warmup=100, ema=0.998, weight_decay=0.0, stable=True, log_every=40)
-EDITOR = Recipe(steps=6000, batch=8, lr=5e-4, warmup=100, ema=0.998, stable=True, log_every=40)
-RANK = 16
+INSTRUCT = Over(steps=6000, batch=8, lr=7e-4, warmup=100, ema=0.998, weight_decay=0.0, stable=True, log_every=40)
+EDITOR = Over(steps=6000, batch=8, lr=5e-4, warmup=100, ema=0.998, stable=True, log_every=40)
 DROPPED = 0.05
 """How often each condition is left out."""
 BALANCE = 0.01
 """Weight of the load-balance loss (Switch Transformers, section 2.2)."""
-SIZES = {"rank": 16, "depth": 2, "heads": 4, "head_dim": 32}
+SIZES = {"depth": 2, "heads": 4, "head_dim": 32}
 """Of the editor over the embedded base; over FLUX it has the paper's (`Config`)."""
 
 
@@ -55,35 +55,38 @@ class Editing:
 
     Args:
         recipe: numbers of the run.
-        base: a painter folder.
+        base: a painter folder, or what is loaded of one.
         learned: the first stage's adapter.
         sizes: of the editor.
     """
 
     def __init__(
-        self, recipe: Recipe, base: Path, learned: Adapter | None = None, sizes: dict[str, Any] | None = None
+        self, recipe: Over, base: Path | Backbone, learned: Adapter | None = None, sizes: dict[str, Any] | None = None
     ) -> None:
         self.recipe = recipe
-        self.backbone = Backbone(str(base))
+        self.backbone = base if isinstance(base, Backbone) else Backbone(str(base), device())
         pipeline = self.backbone.pipeline
-        for part in (pipeline.vae, pipeline.text_encoder, pipeline.text_encoder_2, pipeline.transformer):
+        self.device = self.backbone.device
+        for part in (pipeline.vae, pipeline.text_encoder, pipeline.text_encoder_2):
             part.eval().requires_grad_(False)
         self.transformer: Any = pipeline.transformer
+        self.side = (recipe.side or CANVAS) // self.backbone.unit
         self.vision = Vision("autoencoder", self.backbone, CANVAS)
         torch.manual_seed(recipe.seed)
         self.editor: Editor | None = None
         self._module: nn.Module
         if learned is None:
             self.kinds: Sequence[EditType] = STAGE_ONE
-            layers.add(self.transformer, ["edit"], rank=RANK, name="edit")
+            layers.add(self.transformer, ["edit"], rank=recipe.rank, name="edit")
             own = layers.parameters(self.transformer, "edit")
+            adapting(self.transformer, own.values(), recipe.checkpointing)
             self._module = nn.ParameterDict({key.replace(".", "/"): value for key, value in own.items()})
         else:
             self.kinds = WORLD
             layers.put(self.transformer, learned, "edit")
-            self.transformer.requires_grad_(False)
-            sizes = {**SIZES, **(sizes or {}), "kinds": tuple(kind.value for kind in WORLD)}
-            self.editor = Editor(Config.of(self.transformer, **sizes))
+            adapting(self.transformer, (), recipe.checkpointing)
+            sizes = {**SIZES, "rank": recipe.rank, **(sizes or {}), "kinds": tuple(kind.value for kind in WORLD)}
+            self.editor = Editor(Config.of(self.transformer, **sizes)).to(self.device)
             self._module = self.editor
 
     @property
@@ -99,23 +102,23 @@ class Editing:
         if any(named):  # a batch of one form: the reference is a unit of its own, which the text names
             cases = [each for each, own in zip(cases, named, strict=True) if own]
             cases = [replace(each, text="replace it with {image1}") for each in cases]
-        side = CANVAS // self.backbone.unit
-        clean = self.backbone.encode([each.after for each in cases]).clone()
+        side = self.side
+        clean = self.encode([each.after for each in cases])
         mixed, t, target = noised(clean)
         texts = ["" if rng.random() < DROPPED else each.text for each in cases]
         words, pooled = self.read(texts)
         blind = self.editor is None and rng.random() < DROPPED
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast(self.device, self.recipe.precision):
             condition = None
             if not blind:
                 condition = encode_condition(self.transformer, *self.units(cases, any(named), side))
-            prompt, balance = None, torch.zeros(())
+            prompt, balance = None, torch.zeros((), device=self.device)
             if self.editor is not None:
                 prompt, balance = self.editor.prompt(
                     self.transformer, [each.kind for each in cases], *self.visuals(cases), words.shape[1]
                 )
             guess = velocity(
-                self.transformer, mixed, t, words, pooled, positions(side, side), condition,
+                self.transformer, mixed, t, words, pooled, positions(side, side).to(self.device), condition,
                 guidance(self.transformer, t), prompt,
             )  # fmt: skip
         flow = (guess.float() - target).pow(2).mean()
@@ -123,6 +126,12 @@ class Editing:
         if self.editor is not None:
             figures["balance"] = balance.item()
         return flow + BALANCE * balance, figures
+
+    def encode(self, pictures: Sequence[Image.Image | None]) -> Tensor:
+        """Pictures, enlarged to the canvas where it is larger, as normalised tokens (B N C)."""
+        size = (self.side * self.backbone.unit,) * 2
+        fitting = [each if each.size == size else each.resize(size) for each in pictures if each is not None]
+        return self.backbone.encode(fitting).clone().to(self.device)
 
     def read(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Text features (B L D), marked where they name a picture, and pooled features (B D)."""
@@ -140,20 +149,21 @@ class Editing:
     def units(self, cases: Sequence[Case], named: bool, side: int) -> tuple[Tensor, Tensor]:
         """The pictures before with their regions, and the references that the texts name, in one sequence."""
         channels = self.transformer.config.in_channels
-        masks = [mask_tokens(drawn(each.regions, (side * 8, side * 8)), side, side, channels) for each in cases]
-        found = [Unit(self.backbone.encode([each.before for each in cases]).clone(), (side, side), torch.stack(masks))]
+        drawings = [mask_tokens(drawn(each.regions, (side * 8, side * 8)), side, side, channels) for each in cases]
+        masks = torch.stack(drawings).to(self.device)
+        found = [Unit(self.encode([each.before for each in cases]), (side, side), masks)]
         if named:
-            shown = [each.visual for each in cases if each.visual is not None]
-            found.append(Unit(self.backbone.encode(shown).clone(), (side, side), None, 1))
-        return join(found, self.editor.indicators if self.editor else None)
+            found.append(Unit(self.encode([each.visual for each in cases]), (side, side), None, 1))
+        tokens, ids = join(found, self.editor.indicators if self.editor else None)
+        return tokens, ids.to(self.device)
 
     def visuals(self, cases: Sequence[Case]) -> tuple[Tensor | None, Tensor | None]:
         """Features of the visual inputs (B N F), and which cases have one (B)."""
-        seen = torch.tensor([float(each.visual is not None) for each in cases])
-        if not seen.any():
+        if all(each.visual is None for each in cases):
             return None, None
+        seen = torch.tensor([float(each.visual is not None) for each in cases], device=self.device)
         blank = Image.new("RGB", (CANVAS, CANVAS), "white")
-        return self.vision.features([each.visual or blank for each in cases]).clone(), seen
+        return self.vision.features([each.visual or blank for each in cases]).clone().to(self.device), seen
 
 
 def adapter(average: nn.Module) -> Adapter:
@@ -166,7 +176,7 @@ def train(
     folder: Path,
     base: Path,
     learned: Path | None = None,
-    recipe: Recipe = INSTRUCT,
+    recipe: Over = INSTRUCT,
     seconds: float | None = None,
     sizes: dict[str, Any] | None = None,
 ) -> Path:

@@ -21,6 +21,7 @@ from brushloop.supervision.judge import save as save_detector
 from brushloop.supervision.world import scenes
 from brushloop.supervision.world.worlds import current
 from brushloop.train.loop import Recipe, fit
+from brushloop.train.machine import autocast, device
 
 SPLIT = "judge/"
 """Name of the judge's own division of the world."""
@@ -63,9 +64,10 @@ class Detection:
         self.recipe = recipe
         teaching = recipe.seed == TEACHER.seed
         self.draw = partial(scenes.sample_split if teaching else draw, training=True)
+        self.device = device()
         self.known = current().names
-        self.module: Any = Detector(self.known)
-        self.vae = vae
+        self.module: Any = Detector(self.known).to(self.device)
+        self.vae = vae and vae.to(self.device)
 
     def batch(self, step: int) -> tuple[Tensor, list[scenes.Scene]]:
         rng = random.Random(f"judge/{self.recipe.seed}/{step}")
@@ -81,18 +83,18 @@ class Detection:
                     spoil(picture, box, rng, low=rng.choice((2, 3, 4)))
             pictures.append(np.asarray(blemish(picture, rng)))
             shown.append(scene)
-        pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+        pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).to(self.device).float() / 127.5 - 1
         if self.vae is not None:
             some = slice(0, self.recipe.batch // 4)
-            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            with torch.no_grad(), autocast(self.device, self.recipe.precision):
                 pixels[some] = self.vae.decoder(self.vae.encoder(pixels[some]).chunk(2, 1)[0]).float().clamp(-1, 1)
         return pixels.contiguous(memory_format=torch.channels_last), shown
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         pixels, shown = self.batch(step)
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast(self.device, self.recipe.precision):
             cells, whole = self.module(pixels)
-        cells, whole = cells.float(), whole.float()
+        cells, whole = cells.float().cpu(), whole.float().cpu()
         known, heat = self.known, torch.zeros(len(shown), GRID, GRID)
         ignore = torch.zeros_like(heat, dtype=torch.bool)
         spots: list[tuple[int, int, int]] = []

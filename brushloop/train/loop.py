@@ -10,6 +10,7 @@ trackers of `train.track`, and so do the pictures of a task that can show some.
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import time
@@ -22,13 +23,17 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, get_type_hints, runtim
 import torch
 from torch import Tensor, nn
 
-from brushloop.errors import InputError, UnwritableError, WeightsError
+from brushloop.errors import InputError, Interrupted, ModelError, UnwritableError, WeightsError
 from brushloop.supervision.build.recipes import nearest
+from brushloop.supervision.world.worlds import current
+from brushloop.train import machine
 from brushloop.train.track import Board
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
     from PIL.Image import Image
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,8 @@ class Recipe:
     """Where figures and pictures go besides the log: names of accelerate's trackers, with commas; empty for none."""
     begin: str = ""
     """Checkpoint of another run, whose averaged weights this one begins with; its optimizer and schedule begin anew."""
+    precision: str = "bf16"
+    """bf16 (autocast) or fp32."""
 
     def rate(self, step: int) -> float:
         """Learning rate of a step (0-based)."""
@@ -69,6 +76,18 @@ class Recipe:
         if self.stable:
             done = max(0.0, (done - 0.8) / 0.2)
         return self.lr * (self.final_lr + (1 - self.final_lr) * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
+
+
+@dataclass(frozen=True)
+class Over(Recipe):
+    """The numbers of a run over a base that stands still."""
+
+    rank: int = 16
+    """Of the adapter, or of the editor's experts."""
+    side: int = 0
+    """Pixels along a side of a canvas, or of a grid of frames; 0 means what the embedded base paints."""
+    checkpointing: bool = False
+    """Compute blocks again in the backward pass: a third more arithmetic, a fraction of the memory."""
 
 
 R = TypeVar("R", bound=Recipe)
@@ -106,6 +125,9 @@ def _value(kind: type, text: str) -> Any:
 
 class Task(Protocol):
     """What is trained, and on what."""
+
+    recipe: Any
+    """The numbers of the run, a `Recipe`. Where memory does not suffice, `fit` sets one of smaller batches."""
 
     @property
     def module(self) -> nn.Module:
@@ -152,13 +174,19 @@ def fit(
     `folder` receives `checkpoint.pt` (module, average, optimizer, step, figures not yet logged), `log.jsonl` and
     `pictures/`; a run found there is continued, from the last checkpoint on. `on_save(average, step)` is called after
     each checkpoint. Of several processes the first one writes, and all return the same weights. How many they are may
-    change from one time to the next: a step has the same parts.
+    change from one time to the next: a step has the same parts. Where one process runs out of memory, batches are
+    halved, once, and there are twice as many parts.
 
     Raises:
-        InputError: the processes cannot divide the parts of a step evenly; the loss is not finite any more.
-        WeightsError: the checkpoint is damaged, or of another model, optimizer or division into parts.
+        InputError: `seconds` is negative; the processes cannot divide the parts of a step evenly; the loss is not
+            finite any more; memory does not suffice for half a batch either.
+        ModelError: the accelerator failed; the checkpoint before is whole.
+        Interrupted: Ctrl-C or SIGTERM came; the step was finished, and there is a checkpoint of it.
+        WeightsError: the checkpoint is damaged, or of another model, optimizer, world or division into parts.
         UnwritableError: the disk is full or forbidden; the checkpoint before is still there.
     """
+    if seconds is not None and seconds < 0:
+        raise InputError(f"{seconds:g} seconds are no time to train in: give more, or no limit")
     module = task.module
     peers = _peers(module, recipe)
     first = peers is None or peers.is_main_process
@@ -170,7 +198,14 @@ def fit(
     kept = folder / "checkpoint.pt"
     if kept.exists():
         state = _read(kept)
+        if state.get("parts") == 2 * recipe.parts and state.get("batch") == recipe.batch // 2:  # memory was short then
+            recipe = task.recipe = halved(recipe)
         _same(kept, state, module, optimizers, recipe)
+        if state.get("world", current().digest) != current().digest:
+            raise WeightsError(
+                f"{kept} learned from another world, or another version of it, than {current().name!r} is here: name "
+                "the world it began with (--world), or another folder; begin= goes on from its weights all the same"
+            )
         module.load_state_dict(state["module"])
         average.load_state_dict(state["average"])
         for optimizer, known in zip(optimizers, state["optimizers"], strict=True):
@@ -193,6 +228,8 @@ def fit(
             "optimizers": [optimizer.state_dict() for optimizer in optimizers],
             "kinds": [type(optimizer).__name__ for optimizer in optimizers],
             "parts": recipe.parts,
+            "batch": recipe.batch,
+            "world": current().digest,
             "step": step,
             "sums": sums,
             "count": count,
@@ -207,52 +244,89 @@ def fit(
         if on_save is not None:
             on_save(average.module, step)
 
-    began = saved = time.monotonic()
-    step, lost = start, 0
-    while step < recipe.steps:
-        rate = recipe.rate(step)
-        for group in (group for optimizer in optimizers for group in optimizer.param_groups):
-            group["lr"] = rate
-        over = seconds is not None and first and time.monotonic() - began > seconds
-        value, figures, told = _learn(task, recipe, step, peers, over)
-        norm = nn.utils.clip_grad_norm_(parameters, recipe.clip)
-        if not math.isfinite(value) or not math.isfinite(norm.item()):
-            of = _names(task, recipe, step)
-            if log is not None:
-                log.write({"step": step, "skipped": "loss or gradient is not finite", **({"of": of} if of else {})})
-            step, lost = step + 1, lost + 1
-            if lost >= PATIENCE:
-                raise InputError(
-                    f"the loss was not finite in {lost} steps in a row, up to step {step - 1}"
-                    f"{' (of ' + ', '.join(of) + ')' if of else ''}: lower lr, or look at those records; "
-                    f"the weights of the last checkpoint in {folder} are whole"
-                )
-            continue
-        lost = 0
-        for optimizer in optimizers:
-            optimizer.step()
-        average.update_parameters(module)
-        step += 1
-        for key, figure in {"loss": value, "norm": norm.item(), **figures}.items():
-            sums[key] = sums.get(key, 0.0) + figure
-        count += 1
-        now = time.monotonic()
-        if step % recipe.log_every == 0:
-            means = {key: round(total / count, 5) for key, total in sums.items()} | {"lr": rate}
-            samples = {"samples": step * recipe.batch * recipe.parts, "seconds": round(now - began, 1)}
-            if log is not None and board is not None:
-                log.write({"step": step, **samples, **means})
-                board.figures(means, step)
-            sums, count = {}, 0
-        if now - saved > recipe.save_every:
-            save(step)
-            saved = time.monotonic()
-        if told or (peers is None and seconds is not None and now - began > seconds):
-            break
+    with machine.interruptible() as stop:
+        began = saved = time.monotonic()
+        step, astray, whole = start, 0, recipe.batch
+        while step < recipe.steps and not stop.asked:
+            rate = recipe.rate(step)
+            for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+                group["lr"] = rate
+            over = first and (stop.asked or (seconds is not None and time.monotonic() - began > seconds))
+            try:
+                value, figures, told = _learn(task, recipe, step, peers, over)
+            except (RuntimeError, MemoryError) as error:
+                failure = machine.failure(error)
+                if failure is None:
+                    raise
+                if failure == "lost":
+                    raise ModelError(
+                        f"the accelerator failed in step {step} ({str(error).splitlines()[0]}): start the run again, "
+                        f"here or elsewhere; it goes on from the last checkpoint in {folder}"
+                    ) from error
+                if peers is not None or recipe.batch < 2 or recipe.batch < whole:
+                    save(step)
+                    raise InputError(
+                        f"memory does not suffice for batches of {recipe.batch} (step {step}): give a smaller batch "
+                        f"and as many more parts, or another machine; the checkpoint in {folder} is of this step"
+                    ) from error
+            else:
+                failure = None
+            if failure:
+                recipe = task.recipe = halved(recipe)
+                machine.tidy()
+                said = f"memory was short: batches of {recipe.batch} instead of {whole} from here on, two for each"
+                LOG.warning("%s (step %d)", said, step)
+                if log is not None:
+                    log.write({"step": step, "said": said})
+                continue
+            norm = nn.utils.clip_grad_norm_(parameters, recipe.clip)
+            if not math.isfinite(value) or not math.isfinite(norm.item()):
+                of = _names(task, recipe, step)
+                if log is not None:
+                    log.write({"step": step, "skipped": "loss or gradient is not finite", **({"of": of} if of else {})})
+                step, astray = step + 1, astray + 1
+                if astray >= PATIENCE:
+                    raise InputError(
+                        f"the loss was not finite in {astray} steps in a row, up to step {step - 1}"
+                        f"{' (of ' + ', '.join(of) + ')' if of else ''}: lower lr, or look at those records; "
+                        f"the weights of the last checkpoint in {folder} are whole"
+                    )
+                continue
+            astray = 0
+            for optimizer in optimizers:
+                optimizer.step()
+            average.update_parameters(module)
+            step += 1
+            for key, figure in {"loss": value, "norm": norm.item(), **figures}.items():
+                sums[key] = sums.get(key, 0.0) + figure
+            count += 1
+            now = time.monotonic()
+            if step % recipe.log_every == 0:
+                means = {key: round(total / count, 5) for key, total in sums.items()} | {"lr": rate}
+                samples = {"samples": step * recipe.batch * recipe.parts, "seconds": round(now - began, 1)}
+                if log is not None and board is not None:
+                    log.write({"step": step, **samples, **means})
+                    board.figures(means, step)
+                sums, count = {}, 0
+            if now - saved > recipe.save_every:
+                save(step)
+                saved = time.monotonic()
+            if told or (peers is None and seconds is not None and now - began > seconds):
+                break
     save(step)
     if board is not None:
         board.close()
+    if step < recipe.steps and first:
+        said = f"step {step} of {recipe.steps}: the same command goes on from there"
+        if stop.asked:
+            raise Interrupted(f"stopped after {said}")
+        LOG.warning("%g seconds are over after %s", seconds, said)
     return average.module
+
+
+def halved(recipe: R) -> R:
+    """The recipe with batches of half the size, and twice as many in a step."""
+    return replace(recipe, batch=recipe.batch // 2, parts=2 * recipe.parts)
 
 
 @contextmanager
@@ -278,7 +352,7 @@ class _Log:
                     told = json.loads(line)
                 except ValueError:  # torn by a kill
                     continue
-                if told["step"] <= start - ("skipped" in told):
+                if told["step"] <= start - ("skipped" in told or "said" in told):
                     kept.append(line + "\n")
             self.path.write_text("".join(kept))
 

@@ -31,6 +31,7 @@ from brushloop.supervision.world import edits, scenes, words
 from brushloop.train.autoencoder import mean_code
 from brushloop.train.flow import noised
 from brushloop.train.loop import Recipe, fit
+from brushloop.train.machine import autocast, device
 from brushloop.train.text import clip_tokenizer, t5_tokenizer
 
 RECIPE = Recipe(steps=9000, batch=12, lr=1.1e-3, warmup=80, ema=0.998, stable=True, log_every=40, muon=True)
@@ -126,19 +127,20 @@ class Painting:
         width: int = WIDTH,
         layers: tuple[int, int] = LAYERS,
     ) -> None:
-        self.recipe, self.turns = recipe, turns
-        self.vae = vae.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        self.recipe, self.turns, self.device = recipe, turns, device()
+        self.vae = vae.eval().requires_grad_(False).to(self.device, memory_format=torch.channels_last)
         self.tokenizer, self.tokenizer_2 = clip_tokenizer(), t5_tokenizer()
         self.module: Any = build(
             len(self.tokenizer_2), len(self.tokenizer), self.tokenizer.eos_token_id, width=width, layers=layers
-        )
-        self.ids = positions(SIDE, SIDE)
+        ).to(self.device)
+        self.ids = positions(SIDE, SIDE).to(self.device)
 
     def latents(self, pictures: Sequence[Image.Image]) -> Tensor:
         """Pictures as (B N 4C) normalised tokens."""
         pixels = torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures]))
-        pixels = pixels.permute(0, 3, 1, 2).float().div(127.5).sub(1).contiguous(memory_format=torch.channels_last)
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        pixels = pixels.permute(0, 3, 1, 2).to(self.device).float().div(127.5).sub(1)
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        with torch.no_grad(), autocast(self.device, self.recipe.precision):
             code = mean_code(self.vae, pixels).float()
         return pack(((code - self.vae.config.shift_factor) * self.vae.config.scaling_factor).contiguous())
 
@@ -146,8 +148,8 @@ class Painting:
         """Text features (B L D) and pooled features (B D); dropped texts are read as empty."""
         texts = ["" if gone else example.text for example, gone in zip(examples, dropped, strict=True)]
         padding: dict[str, Any] = {"padding": "max_length", "max_length": length, "truncation": True}
-        short = self.tokenizer(texts, return_tensors="pt", **padding).input_ids
-        long = self.tokenizer_2(texts, return_tensors="pt", **padding).input_ids
+        short = self.tokenizer(texts, return_tensors="pt", **padding).input_ids.to(self.device)
+        long = self.tokenizer_2(texts, return_tensors="pt", **padding).input_ids.to(self.device)
         return self.module["text_encoder_2"](long)[0], self.module["text_encoder"](short).pooler_output
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
@@ -160,17 +162,18 @@ class Painting:
         draws = DRAWS[turn]
         index = window.index()
         clean = self.latents([example.picture for example in examples])[:, index].repeat(draws, 1, 1)
-        weight = torch.stack([_focus(example.focus)[index] for example in examples]).repeat(draws, 1)
+        weight = torch.stack([_focus(example.focus)[index] for example in examples]).repeat(draws, 1).to(self.device)
         mixed, t, target = noised(clean)
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast(self.device, self.recipe.precision):
             features, pooled = self.read(examples, [rng.random() < 0.1 for _ in examples], window.words)
             condition = None
             if turn != "paint":
                 canvases = [example.canvas for example in examples if example.canvas]
                 before = self.latents(canvases) if canvases else None
                 before = None if before is None else before + 0.05 * torch.randn_like(before)
-                masks = torch.stack([mask(example.regions) for example in examples])
-                condition = encode_condition(self.module["transformer"], *join(before, masks, index)).repeat(draws)
+                masks = torch.stack([mask(example.regions) for example in examples]).to(self.device)
+                tokens, ids = join(before, masks, index)
+                condition = encode_condition(self.module["transformer"], tokens, ids.to(self.device)).repeat(draws)
             features, pooled = features.repeat(draws, 1, 1), pooled.repeat(draws, 1)
             guess = velocity(self.module["transformer"], mixed, t, features, pooled, self.ids[index], condition)
         error = (guess.float() - target).pow(2).mean(-1)

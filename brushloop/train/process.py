@@ -17,28 +17,32 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from brushloop.errors import InputError
 from brushloop.painter.adapters import files, layers
 from brushloop.painter.adapters.adapter import Adapter
-from brushloop.painter.condition import encode_condition, positions, prepare, velocity
+from brushloop.painter.backbone import Backbone
+from brushloop.painter.condition import encode_condition, positions, velocity
 from brushloop.painter.domains import domain
 from brushloop.painter.grids import Layout
 from brushloop.painter.process import caption
 from brushloop.painter.sheets import Sheet
-from brushloop.painter.tokens import pack, to_pixels
 from brushloop.supervision.processes import DOMAINS, Making, make
 from brushloop.train.flow import guidance, noised
-from brushloop.train.loop import Recipe, fit
+from brushloop.train.loop import Over, fit
+from brushloop.train.machine import adapting, autocast, device
 
-RECIPE = Recipe(steps=6000, batch=6, lr=1e-3, warmup=100, ema=0.998, weight_decay=0.0, stable=True, log_every=40)
-RECRAFT = Recipe(steps=3000, batch=6, lr=7e-4, warmup=100, ema=0.998, weight_decay=0.0, stable=True, log_every=40)
-RANK = 16
+RECIPE = Over(steps=6000, batch=6, lr=1e-3, warmup=100, ema=0.998, weight_decay=0.0, stable=True, log_every=40)
+RECRAFT = Over(steps=3000, batch=6, lr=7e-4, warmup=100, ema=0.998, weight_decay=0.0, stable=True, log_every=40)
 CELLS = {"2x2": 64, "3x3": 48}
-"""Pixels along a side of a frame, by layout."""
+"""Pixels along a side of a frame on the embedded base, by layout."""
 TURNS = ("3x3", "3x3", "2x2")
+
+
+def cell(layout: str, side: int, unit: int) -> int:
+    """Pixels along a side of a frame in a grid of `side` pixels (0: the embedded base's), in whole tokens of `unit`."""
+    return CELLS[layout] if not side else side // Layout.of(layout).columns // unit * unit
 
 
 Source = Callable[[random.Random, Layout, int], tuple[str, Making, str]]
@@ -64,7 +68,7 @@ class Processes:
 
     Args:
         recipe: the numbers of the run.
-        base: a FLUX folder in diffusers' format.
+        base: a FLUX folder in diffusers' format, or what is loaded of one.
         process: the first stage's adapter, to train the second; None to train the first.
         domains: of the first stage's adapter, a B for each.
         source: where samples come from, for a grid of a layout with cells of so many pixels.
@@ -73,46 +77,39 @@ class Processes:
 
     def __init__(
         self,
-        recipe: Recipe,
-        base: Path,
+        recipe: Over,
+        base: Path | Backbone,
         process: Adapter | None = None,
         domains: Sequence[str] = tuple(DOMAINS),
         source: Source = sample,
         turns: Sequence[str] = TURNS,
     ) -> None:
-        from diffusers import FluxPipeline
-
         self.recipe, self.source, self.turns = recipe, source, turns
-        self.pipeline: Any = FluxPipeline.from_pretrained(base, torch_dtype=torch.float32, local_files_only=True)
+        self.backbone = base if isinstance(base, Backbone) else Backbone(str(base), device())
+        self.pipeline: Any = self.backbone.pipeline
+        self.device = self.backbone.device
         for part in (self.pipeline.vae, self.pipeline.text_encoder, self.pipeline.text_encoder_2):
             part.eval().requires_grad_(False)
-        self.transformer: Any = prepare(self.pipeline.transformer.requires_grad_(False))
+        self.transformer: Any = self.backbone.transformer
+        self.cells = {turn: cell(turn, recipe.side, self.backbone.unit) for turn in sorted({*turns})}
         self.domains = list(process.domains if process else domains)
         torch.manual_seed(recipe.seed)
         if process is None:
             self.name = "process"
-            layers.add(self.transformer, self.domains, rank=RANK, name="process", cells=CELLS)
+            layers.add(self.transformer, self.domains, rank=recipe.rank, name="process", cells=self.cells)
         else:
             self.name = "recraft"
             layers.put(self.transformer, process, "process")
-            layers.add(self.transformer, ["recraft"], rank=RANK, name="recraft", cells=CELLS)
+            layers.add(self.transformer, ["recraft"], rank=recipe.rank, name="recraft", cells=self.cells)
             self.transformer.set_adapter(["process", "recraft"])
-        for key, value in self.transformer.named_parameters():
-            value.requires_grad_(f".{self.name}." in key and ".lora_" in key)
         learned = layers.parameters(self.transformer, self.name)
+        adapting(self.transformer, learned.values(), recipe.checkpointing)
         self._module = nn.ParameterDict({key.replace(".", "/"): value for key, value in learned.items()})
 
     @property
     def module(self) -> nn.Module:
         """What is trained: the adapter's parameters alone, so that checkpoints are small."""
         return self._module
-
-    def latents(self, frames: Sequence[Image.Image]) -> Tensor:
-        """Frames of one size as normalised tokens (B n C)."""
-        vae = self.pipeline.vae
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            code = vae.encode(torch.cat([to_pixels(frame) for frame in frames])).latent_dist.mode().float()
-        return pack(((code - vae.config.shift_factor) * vae.config.scaling_factor).contiguous())
 
     def given(self, rng: random.Random, frames: int) -> list[int]:
         """Which frames of a grid are given: none in the first stage; the last, or a few first ones, in the second."""
@@ -125,10 +122,10 @@ class Processes:
         rng = random.Random(f"process/{self.name}/{self.recipe.seed}/{step}")
         turn = self.turns[step % len(self.turns)]
         layout = Layout.of(turn)
-        sheet = Sheet(layout, CELLS[turn] // (int(self.pipeline.vae_scale_factor) * 2))
-        made = [self.source(rng, layout, CELLS[turn]) for _ in range(self.recipe.batch)]
+        sheet = Sheet(layout, self.cells[turn] // self.backbone.unit)
+        made = [self.source(rng, layout, self.cells[turn]) for _ in range(self.recipe.batch)]
         omega = torch.tensor([[float(each == name) for each in self.domains] for name, _, _ in made])
-        clean = self.latents([frame for _, part, _ in made for frame in part.frames])
+        clean = self.backbone.encode([frame for _, part, _ in made for frame in part.frames]).clone().to(self.device)
         clean = clean.unflatten(0, (len(made), layout.frames))
         given = self.given(rng, layout.frames)
         free = [frame for frame in range(layout.frames) if frame not in given]
@@ -138,12 +135,13 @@ class Processes:
         with torch.no_grad():
             words, pooled, _ = self.pipeline.encode_prompt(texts, None, max_sequence_length=length)
         mixed, t, target = noised(clean[:, free].flatten(1, 2))
-        with layers.mixing(self.transformer, omega, "process"), torch.autocast("cpu", torch.bfloat16):
+        layers.mix(self.transformer, omega.to(self.device), "process")  # also for blocks that are computed again
+        with autocast(self.device, self.recipe.precision):
             condition = None
             if given:
-                ids = positions(high, wide, 1)[sheet.index[given].reshape(-1)]
+                ids = positions(high, wide, 1)[sheet.index[given].reshape(-1)].to(self.device)
                 condition = encode_condition(self.transformer, clean[:, given].flatten(1, 2), ids)
-            ids = positions(high, wide)[sheet.index[free].reshape(-1)]
+            ids = positions(high, wide)[sheet.index[free].reshape(-1)].to(self.device)
             guess = velocity(self.transformer, mixed, t, words, pooled, ids, condition, guidance(self.transformer, t))
         loss = (guess.float() - target).pow(2).mean()
         return loss, {turn: loss.item() * len(self.turns) / self.turns.count(turn)}
@@ -152,11 +150,12 @@ class Processes:
 def adapter(task: Processes, average: nn.Module) -> Adapter:
     """The averaged parameters as an adapter."""
     learned = {key.replace("/", "."): value for key, value in average.items()}  # type: ignore[operator]
-    return layers.gathered(learned, task.name, task.domains if task.name == "process" else ["recraft"], cells=CELLS)
+    domains = task.domains if task.name == "process" else ["recraft"]
+    return layers.gathered(learned, task.name, domains, cells=task.cells)
 
 
 def train(
-    folder: Path, base: Path, process: Path | None = None, recipe: Recipe = RECIPE, seconds: float | None = None
+    folder: Path, base: Path, process: Path | None = None, recipe: Over = RECIPE, seconds: float | None = None
 ) -> Path:
     """Train on the base in `base` and write the adapter into `folder`; with `process` the second stage.
 

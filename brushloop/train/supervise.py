@@ -24,7 +24,6 @@ Shapes: B batch, N tokens of a picture, C channels, L tokens of a text.
 from __future__ import annotations
 
 import copy
-import os
 import random
 import shutil
 from collections.abc import Mapping, Sequence
@@ -56,9 +55,11 @@ from brushloop.supervision.detector import Detective, known
 from brushloop.supervision.process import See
 from brushloop.supervision.targets import Saying, Stroke
 from brushloop.supervision.world.scenes import CANVAS
+from brushloop.supervision.world.worlds import current
 from brushloop.train.course import Course
 from brushloop.train.flow import guidance, noised
 from brushloop.train.loop import Recipe, fit, worn
+from brushloop.train.machine import adapting, autocast, device
 from brushloop.vlm_hf import FILES, load_processor, templated
 from brushloop.weights import find
 
@@ -91,8 +92,8 @@ class Dense(Recipe):
     """Share of texts that the painter reads as empty, for guidance."""
     rank: int = 0
     """Rank of an adapter over the base; 0 lets all weights learn."""
-    precision: str = "bf16"
-    """bf16 (autocast) or fp32."""
+    checkpointing: bool = False
+    """Compute blocks again in the backward pass: a third more arithmetic, a fraction of the memory."""
 
 
 PROCESS = Dense(
@@ -132,22 +133,23 @@ class Brush:
             )
         self.recipe, self.course, self.teacher = recipe, course, teacher
         self._codes: dict[str, Tensor] = {}
-        self.backbone, self.device = Backbone(base), device()
-        self.pipeline = self.backbone.pipeline.to(self.device)
+        self.backbone = Backbone(base, device())
+        self.pipeline, self.device = self.backbone.pipeline, self.backbone.device
         parts = {name: getattr(self.pipeline, name) for name in ("transformer", "text_encoder", "text_encoder_2")}
         for part in (self.pipeline.vae, *parts.values()):
             part.eval().requires_grad_(False)
         torch.manual_seed(recipe.seed)
         self.module: nn.Module
         if recipe.rank:
-            for parameter in layers.add(parts["transformer"], ["process"], rank=recipe.rank, name="process"):
-                parameter.data = parameter.data.float()
+            layers.add(parts["transformer"], ["process"], rank=recipe.rank, name="process")
             learned = layers.parameters(parts["transformer"], "process")
+            adapting(parts["transformer"], learned.values(), recipe.checkpointing)
             self.module = nn.ParameterDict({key.replace(".", "/"): value for key, value in learned.items()})
         else:
             self.module = nn.ModuleDict({name: part.float() for name, part in parts.items()})
         self.module.requires_grad_(True)
         if teacher is not None:
+            teacher.judge.must_know(current())
             teacher.judge.network.to(self.device).requires_grad_(False)
 
     def draw(self, step: int) -> tuple[random.Random, list[tuple[Stroke, See]]]:
@@ -165,7 +167,7 @@ class Brush:
         before = self._encode(canvases) if canvases else None
         weight = torch.stack([_focus(stroke, size, recipe.focus) for stroke in strokes])[:, index]
         mixed, t, target = noised(clean)
-        with autocast(recipe, self.device):
+        with autocast(self.device, recipe.precision):
             texts = ["" if rng.random() < recipe.dropped else stroke.text for stroke in strokes]
             words, pooled = self._read(texts, index, size)
             condition = self._condition(strokes, before, index, size)
@@ -222,7 +224,7 @@ class Brush:
     def show(self) -> dict[str, Image.Image]:
         """A few strokes: the canvas before, what should be painted, what is painted in 12 denoising steps."""
         found = {}
-        with torch.no_grad(), autocast(self.recipe, self.device):
+        with torch.no_grad(), autocast(self.device, self.recipe.precision):
             for number, (stroke, see) in enumerate(self.course.first):
                 index, size = self._index(stroke)
                 before = self._encode([(stroke.canvas, see)]) if stroke.canvas else None
@@ -293,7 +295,7 @@ class Brush:
         """Tokens (B N C) as pixels (B 3 H W), about -1..1; gradients flow."""
         vae = self.pipeline.vae
         code = unpack(tokens, size[0] * 2, size[1] * 2).to(vae.dtype)
-        with autocast(self.recipe, self.device):
+        with autocast(self.device, self.recipe.precision):
             pixels: Tensor = vae.decode(code / vae.config.scaling_factor + vae.config.shift_factor).sample
         return pixels.float()
 
@@ -384,7 +386,7 @@ class Pen:
         batch = self.draw(step)
         sayings = [saying for saying, _ in batch]
         inputs, answers, weights = self._rows(batch)
-        with autocast(self.recipe, self.device):
+        with autocast(self.device, self.recipe.precision):
             logits = self.model(**inputs, logits_to_keep=answers.shape[1] + 1, use_cache=False).logits
         logits = logits[:, -answers.shape[1] - 1 : -1].float()
         each = F.cross_entropy(logits.flatten(0, 1), answers.flatten(), reduction="none", ignore_index=-100)
@@ -451,6 +453,16 @@ class Supervised:
         """What is trained."""
         return self._module
 
+    @property
+    def recipe(self) -> Recipe:
+        """The numbers of the run, which all parts share."""
+        return self.parts[0].recipe
+
+    @recipe.setter
+    def recipe(self, recipe: Recipe) -> None:
+        for part in self.parts:
+            part.recipe = replace(part.recipe, batch=recipe.batch, parts=recipe.parts)
+
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         """The sum of the parts' losses."""
         total, figures = torch.zeros((), device=device()), dict[str, float]()
@@ -484,26 +496,6 @@ def train(folder: Path, recipe: Dense, *parts: Brush | Pen, seconds: float | Non
     return [
         folder / ("process.safetensors" if recipe.rank and isinstance(part, Brush) else part.name) for part in parts
     ]
-
-
-def device() -> torch.device:
-    """Where this process computes, as accelerate says."""
-    from accelerate import PartialState
-
-    where: torch.device = PartialState().device
-    return where
-
-
-def autocast(recipe: Dense, where: torch.device) -> Any:
-    """The recipe's precision; what `accelerate launch --mixed_precision` says goes before it.
-
-    Raises:
-        InputError: there is no such precision.
-    """
-    precision = {"no": "fp32"}.get(said := os.environ.get("ACCELERATE_MIXED_PRECISION", recipe.precision), said)
-    if precision not in ("bf16", "fp32"):
-        raise InputError(f"precision {precision!r} is not among bf16 and fp32")
-    return torch.autocast(where.type, torch.bfloat16, enabled=precision == "bf16")
 
 
 def _focus(stroke: Stroke, size: tuple[int, int], focus: float) -> Tensor:

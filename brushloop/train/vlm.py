@@ -33,6 +33,7 @@ from brushloop.supervision.world import art, scenes, wishes, words
 from brushloop.supervision.world.worlds import current
 from brushloop.train.judge import blemish
 from brushloop.train.loop import Recipe, fit
+from brushloop.train.machine import autocast, device
 from brushloop.train.text import pieces, vocabulary_of
 from brushloop.vlm_embedded import END, IMAGE_TOKENS, conversation, pixels
 
@@ -184,7 +185,7 @@ class Eyes(nn.Module):
 
 def sight_loss(eyes: Eyes, features: Tensor, drawn: Sequence[Sequence[Element]]) -> Tensor:
     """Detection loss of image tokens (B 36 D) against what was drawn."""
-    cells, whole = eyes(features)
+    cells, whole = (each.float().cpu() for each in eyes(features))
     heat, known = torch.zeros(cells.shape[:2]), eyes.names
     spots, names, tones, boxes, grounds = [], [], [], [], []
     for b, things in enumerate(drawn):
@@ -199,9 +200,8 @@ def sight_loss(eyes: Eyes, features: Tensor, drawn: Sequence[Sequence[Element]])
                     names.append(known.objects.index(thing.name))
                     tones.append(known.colors.index(thing.color) if thing.color else -100)
                     boxes.append([edge / 100 for edge in box])
-    cells = cells.float()
     loss = 2 * F.binary_cross_entropy_with_logits(cells[..., 0], heat, pos_weight=torch.tensor(4.0))
-    loss = loss + 0.3 * F.cross_entropy(whole.float(), torch.tensor(grounds), ignore_index=-100)
+    loss = loss + 0.3 * F.cross_entropy(whole, torch.tensor(grounds), ignore_index=-100)
     if spots:
         row, at = torch.tensor(spots).unbind(1)
         picked = cells[row, at]
@@ -270,7 +270,8 @@ class Touch:
     """Make renderings look painted: blur, noise, and for some the painter's autoencoder."""
 
     def __init__(self, vae: Any) -> None:
-        self.vae = vae
+        self.device = device()
+        self.vae = vae and vae.to(self.device)
 
     def __call__(self, pictures: list[Image.Image], rng: random.Random) -> list[Image.Image]:
         some = [i for i in range(len(pictures)) if self.vae is not None and rng.random() < 0.5]
@@ -279,9 +280,9 @@ class Touch:
             from brushloop.train.autoencoder import mean_code
 
             assert self.vae is not None
-            batch = torch.cat([to_pixels(pictures[i]) for i in some])
-            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-                back = self.vae.decoder(mean_code(self.vae, batch)).float()
+            batch = torch.cat([to_pixels(pictures[i]) for i in some]).to(self.device)
+            with torch.no_grad(), autocast(self.device):
+                back = self.vae.decoder(mean_code(self.vae, batch)).float().cpu()
             for i, one in zip(some, back, strict=True):
                 pictures[i] = to_picture(one[None])
         return [blemish(picture, rng) if rng.random() < 0.4 else picture for picture in pictures]
@@ -307,15 +308,16 @@ class TowerTask:
 
     def __init__(self, recipe: Recipe, reading: Reading, touch: Touch) -> None:
         self.recipe, self.reading, self.touch = recipe, reading, touch
+        self.device = device()
         parts = [reading.model.model.vision_model, reading.model.model.connector, reading.eyes]
-        self.module: nn.Module = nn.ModuleList(parts)
+        self.module: nn.Module = nn.ModuleList(parts).to(self.device)
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         rng = random.Random(f"tower/{self.recipe.seed}/{step}")
         shown = [scenes.crowd(rng) for _ in range(self.recipe.batch)]
         pictures = self.touch([scenes.render(s.elements, s.style, s.variant) for s in shown], rng)
-        batch = torch.stack([pixels(picture, IMAGE) for picture in pictures])
-        with torch.autocast("cpu", torch.bfloat16):
+        batch = torch.stack([pixels(picture, IMAGE) for picture in pictures]).to(self.device)
+        with autocast(self.device, self.recipe.precision):
             features = self.reading.see(batch)
             loss = sight_loss(self.reading.eyes, features, [s.elements for s in shown])
         return loss, {}
@@ -339,8 +341,8 @@ class Lessons:
     """Stage 2: plans and looks, answered as JSON."""
 
     def __init__(self, recipe: Recipe, reading: Reading, tokens: PreTrainedTokenizerFast, touch: Touch) -> None:
-        self.recipe, self.tokens, self.touch = recipe, tokens, touch
-        self.module: Any = reading
+        self.recipe, self.tokens, self.touch, self.device = recipe, tokens, touch, device()
+        self.module: Any = reading.to(self.device)
         marks = (',"asked":"', '","seen":"', '","status":"')
         self.asked, self.seen, self.status = (tokens.convert_tokens_to_ids(mark) for mark in marks)
         self.ends = frozenset(number for token, number in tokens.get_vocab().items() if token.startswith('"}'))
@@ -369,15 +371,18 @@ class Lessons:
         rows = [self._row(lesson) for lesson in lessons]
         longest = -(-max(len(row.ids) for row in rows) // ROUND) * ROUND
         pad = self.tokens.pad_token_id
-        ids = torch.tensor([row.ids + [pad] * (longest - len(row.ids)) for row in rows])
-        weights = torch.tensor([row.weights + [0.0] * (longest - len(row.weights)) for row in rows])[:, 1:]
+        ids = torch.tensor([row.ids + [pad] * (longest - len(row.ids)) for row in rows], device=self.device)
+        weights = torch.tensor(
+            [row.weights + [0.0] * (longest - len(row.weights)) for row in rows], device=self.device
+        )[:, 1:]
         model = self.module.model
         figures = {}
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast(self.device, self.recipe.precision):
             embedded = model.get_input_embeddings()(ids)
             extra: Tensor | float = 0.0
             if turn == "look":
-                batch = torch.stack([pixels(picture, IMAGE) for lesson in lessons for picture in lesson.pictures])
+                shown = [pixels(picture, IMAGE) for lesson in lessons for picture in lesson.pictures]
+                batch = torch.stack(shown).to(self.device)
                 features = self.module.see(batch)
                 embedded = embedded.masked_scatter(
                     (ids == model.config.image_token_id)[..., None],

@@ -194,14 +194,24 @@ def mixing(transformer: Any, omega: Tensor, name: str = "default") -> Iterator[N
     Raises:
         InputError: ω has another number of columns than the adapter has domains.
     """
+    layers = mix(transformer, omega, name)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.omegas.pop(name, None)
+
+
+def mix(transformer: Any, omega: Tensor, name: str = "default") -> list[AsymmetricLinear]:
+    """Give every sample of a batch its own weights of the domains, ω (B D), from now on; returns the layers.
+
+    Raises:
+        InputError: ω has another number of columns than the adapter has domains.
+    """
     layers = [module for module in transformer.modules() if isinstance(module, AsymmetricLinear)]
     count = len(transformer.peft_config[name].domains)
     if omega.ndim != 2 or omega.shape[1] != count:
         raise InputError(f"ω of shape {tuple(omega.shape)} for {count} domains: give (batch, {count})")
     for layer in layers:
         layer.omegas[name] = omega
-    try:
-        yield
-    finally:
-        for layer in layers:
-            layer.omegas.pop(name, None)
+    return layers

@@ -123,7 +123,7 @@ class Experts(nn.Module):
 
 
 class VisualPrompt:
-    """A visual prompt as the attention layers read it; keys and values are made once for each layer.
+    """A visual prompt as the attention layers read it; keys and values are made once for each layer, unless they are learned.
 
     Args:
         tokens: task and visual tokens (B P W).
@@ -141,14 +141,15 @@ class VisualPrompt:
         layer = self.experts.get(attn)
         if layer is None:
             return mixed
-        if attn not in self._made:
+        learning = torch.is_grad_enabled()  # then each layer is met once, or computed again for its gradient
+        if learning or attn not in self._made:
             self._made[attn] = layer(attn, self.tokens)
         keys, values = self._made[attn]
         asked = query[:, self.words :].transpose(1, 2)
         taken = torch.zeros_like(asked)
         for expert in range(EXPERTS):
             share = self.weights[:, expert]
-            if bool((share > 0).any()):
+            if learning or bool((share > 0).any()):
                 key, value = (each[:, expert].transpose(1, 2).to(asked.dtype) for each in (keys, values))
                 seen = F.scaled_dot_product_attention(asked, key, value)
                 taken = taken + share[:, None, None, None].to(seen) * seen
