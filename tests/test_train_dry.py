@@ -52,6 +52,11 @@ def test_computing_blocks_again_takes_more_arithmetic_and_less_memory(base: Path
     assert again.flops > 1.2 * kept.flops and again.held < kept.held and again.learned == kept.learned
 
 
+def test_a_base_in_eight_bits_is_half_as_large(base: Path) -> None:
+    whole, small = (dry.estimate("process", str(base), [*FEW, f"small={told}"]) for told in ("false", "true"))
+    assert whole.base == small.base and small.stored < 0.62 * whole.stored
+
+
 def test_the_command_tells_in_one_line_and_what_it_cannot_estimate(
     base: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

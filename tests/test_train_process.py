@@ -121,3 +121,26 @@ def test_blocks_computed_again_in_the_backward_pass_give_the_same_gradients(runs
 def test_a_larger_base_has_larger_frames_in_whole_tokens() -> None:
     assert (process.cell("2x2", 0, 16), process.cell("3x3", 0, 16)) == (64, 48)
     assert (process.cell("2x2", 1024, 16), process.cell("3x3", 1024, 16)) == (512, 336)
+
+
+def test_a_base_kept_in_eight_bits_is_half_as_large_and_teaches_nearly_the_same(runs: Path) -> None:
+    found = []
+    for small in (False, True):
+        recipe = replace(process.RECIPE, batch=2, small=small, checkpointing=True, precision="fp32")
+        task = process.Processes(recipe, runs / "painter" / "painter")
+        for parameter in task.module.parameters():
+            assert parameter.dtype == torch.float32 and parameter.requires_grad
+            torch.nn.init.normal_(parameter, std=0.1, generator=torch.Generator().manual_seed(0))
+        torch.manual_seed(0)
+        loss, _ = task.loss(0)
+        loss.backward()
+        still = [
+            value for key, value in task.transformer.named_parameters() if not value.requires_grad and value.ndim == 2
+        ]
+        gradient = torch.cat(
+            [parameter.grad.flatten() for parameter in task.module.parameters() if parameter.grad is not None]
+        )
+        found.append((loss.item(), gradient, {value.element_size() for value in still}))
+    assert found[0][2] == {4} and found[1][2] == {1}
+    assert found[1][0] == pytest.approx(found[0][0], rel=0.02) and found[1][0] != found[0][0]
+    assert torch.cosine_similarity(found[0][1], found[1][1], dim=0) > 0.98

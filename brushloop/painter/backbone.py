@@ -17,6 +17,7 @@ from brushloop.canvas import ModelRef
 from brushloop.errors import WeightsError
 from brushloop.painter.adapters.merge import Merger
 from brushloop.painter.condition import prepare
+from brushloop.painter.eighths import shrink
 from brushloop.painter.loading import index, pipeline_class
 from brushloop.painter.tokens import pack, to_picture, to_pixels, unpack
 from brushloop.weights import Weights, find
@@ -36,12 +37,14 @@ class Backbone:
     Args:
         folder: the base; None is the one that ships.
         device: where it computes; None means the accelerator, if there is one.
+        small: whether the weights of transformer and long text encoder are kept in 8 bits (`eighths`).
 
     Raises:
         WeightsError: there is no such folder, it is incomplete, or of another family.
     """
 
-    def __init__(self, folder: str | None = None, device: torch.device | None = None) -> None:
+    def __init__(self, folder: str | None = None, device: torch.device | None = None, *, small: bool = False) -> None:
+        self.small = small
         self._device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
         named = index(Path(folder).expanduser()).name if folder else "model_index.json"
         self.weights: Weights = find("painter", folder, (named, "transformer/config.json"))
@@ -63,6 +66,9 @@ class Backbone:
             precision = torch.float32 if self._device.type == "cpu" else torch.bfloat16
             pipeline = FluxPipeline.from_pretrained(self.weights.folder, torch_dtype=precision, local_files_only=True)
             prepare(pipeline.transformer)
+            if self.small:
+                shrink(pipeline.transformer)
+                shrink(pipeline.text_encoder_2)
             pipeline.set_progress_bar_config(disable=True)
             return pipeline.to(self._device)
 

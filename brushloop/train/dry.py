@@ -31,6 +31,7 @@ from brushloop.painter.adapters import layers
 from brushloop.painter.adapters.adapter import Adapter
 from brushloop.painter.backbone import Backbone
 from brushloop.painter.condition import prepare
+from brushloop.painter.eighths import shrink
 from brushloop.train import editing, process
 from brushloop.train.editing import Editing
 from brushloop.train.loop import Over, fitted
@@ -55,6 +56,8 @@ class Estimate:
 
     base: int
     """Parameters that stand still."""
+    stored: int
+    """Their bytes."""
     learned: int
     """Parameters that learn."""
     flops: int
@@ -64,18 +67,18 @@ class Estimate:
 
     @property
     def memory(self) -> int:
-        """Bytes in all: the base in bfloat16; of what learns, weights, AdamW's two moments and the average in float32.
+        """Bytes in all: the base; of what learns, weights, AdamW's two moments and the average in float32.
 
         Text encoders and autoencoder are not in it.
         """
-        return 2 * self.base + 16 * self.learned + self.held
+        return self.stored + 16 * self.learned + self.held
 
     def told(self, tflops: float) -> str:
         """In one line; `tflops` is what the accelerator really does, in 10¹² operations a second."""
         return (
             f"{self.base / 1e9:.2f} B parameters stand still, {self.learned / 1e6:.1f} M learn; a step is "
             f"{self.flops / 1e12:.1f} TFLOP ({self.flops / tflops / 1e12:.2f} s at {tflops:g} TFLOP/s) and holds "
-            f"{self.memory / GIB:.1f} GiB ({2 * self.base / GIB:.1f} base, {16 * self.learned / GIB:.1f} adapter and "
+            f"{self.memory / GIB:.1f} GiB ({self.stored / GIB:.1f} base, {16 * self.learned / GIB:.1f} adapter and "
             f"optimizer, {self.held / GIB:.1f} activations and gradients), without text encoders"
         )
 
@@ -90,7 +93,7 @@ class Outline(Backbone):
         InputError: neither.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, small: bool = False) -> None:
         from diffusers import FluxTransformer2DModel
 
         config = Path(name) / "transformer" / "config.json"
@@ -103,6 +106,8 @@ class Outline(Backbone):
             transformer = prepare(FluxTransformer2DModel.from_config(told))
         finally:
             torch.set_default_dtype(before)
+        if small:
+            shrink(transformer)
         self.ref = ModelRef(id=name)
         self._device = transformer.device
         self.pipeline = SimpleNamespace(  # what stands still beside it takes no part
@@ -141,7 +146,7 @@ class Held(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         self._calls += 1
-        if self._calls % 200 == 0:
+        if self._calls % 500 == 0:
             gc.collect()  # blocks that are computed again leave cycles
         for tensor in tree_leaves(out):
             if isinstance(tensor, Tensor):
@@ -177,13 +182,12 @@ def estimate(name: str, base: str, settings: Sequence[str] = ()) -> Estimate:
     recipe = fitted(recipe, settings)
     counting = FlopCounterMode(display=False, custom_mapping=ATTENTION)
     with torch.device("meta"):
-        task = make(Outline(base), recipe)
+        task = make(Outline(base, recipe.small), recipe)
     with FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv()):
         task.device = torch.device("cpu")
         _pretend(task.transformer, task.module)
         learned = sum(parameter.numel() for parameter in task.module.parameters())
-        everything = sum(parameter.numel() for parameter in task.transformer.parameters())
-        apart = 0 if next(task.module.parameters()) in set(task.transformer.parameters()) else learned
+        still = set(task.transformer.parameters()) - set(task.module.parameters())
         gc.collect()
         gc.freeze()  # what is there stays: only what the step leaves is looked through
         try:
@@ -191,13 +195,17 @@ def estimate(name: str, base: str, settings: Sequence[str] = ()) -> Estimate:
                 task.loss(0)[0].backward()
         finally:
             gc.unfreeze()
-    return Estimate(everything + apart - learned, learned, counting.get_total_flops(), held.most)
+    numbers, stored = sum(each.numel() for each in still), sum(each.nbytes for each in still)
+    return Estimate(numbers, stored, learned, counting.get_total_flops(), held.most)
 
 
 def _pretend(*modules: nn.Module) -> None:
     """Put fake tensors, which have a device, in the place of parameters without one."""
     known: dict[Tensor, nn.Parameter] = {}
     for module in (part for whole in modules for part in whole.modules()):
+        for name, buffer in module._buffers.items():
+            if buffer is not None and buffer.is_meta:
+                module._buffers[name] = torch.empty(buffer.shape, dtype=buffer.dtype, device="cpu")
         for name, parameter in module._parameters.items():
             if parameter is not None and parameter.is_meta:
                 if parameter not in known:

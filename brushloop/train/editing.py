@@ -64,7 +64,7 @@ class Editing:
         self, recipe: Over, base: Path | Backbone, learned: Adapter | None = None, sizes: dict[str, Any] | None = None
     ) -> None:
         self.recipe = recipe
-        self.backbone = base if isinstance(base, Backbone) else Backbone(str(base), device())
+        self.backbone = base if isinstance(base, Backbone) else Backbone(str(base), device(), small=recipe.small)
         pipeline = self.backbone.pipeline
         self.device = self.backbone.device
         for part in (pipeline.vae, pipeline.text_encoder, pipeline.text_encoder_2):

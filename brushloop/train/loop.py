@@ -88,6 +88,8 @@ class Over(Recipe):
     """Pixels along a side of a canvas, or of a grid of frames; 0 means what the embedded base paints."""
     checkpointing: bool = False
     """Compute blocks again in the backward pass: a third more arithmetic, a fraction of the memory."""
+    small: bool = False
+    """Keep the base's weights in 8 bits."""
 
 
 R = TypeVar("R", bound=Recipe)

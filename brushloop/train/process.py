@@ -85,7 +85,7 @@ class Processes:
         turns: Sequence[str] = TURNS,
     ) -> None:
         self.recipe, self.source, self.turns = recipe, source, turns
-        self.backbone = base if isinstance(base, Backbone) else Backbone(str(base), device())
+        self.backbone = base if isinstance(base, Backbone) else Backbone(str(base), device(), small=recipe.small)
         self.pipeline: Any = self.backbone.pipeline
         self.device = self.backbone.device
         for part in (self.pipeline.vae, self.pipeline.text_encoder, self.pipeline.text_encoder_2):

@@ -123,7 +123,7 @@ class Experts(nn.Module):
 
 
 class VisualPrompt:
-    """A visual prompt as the attention layers read it; keys and values are made once for each layer, unless they are learned.
+    """A visual prompt as the attention layers read it; unless they are learned, keys and values are made once a layer.
 
     Args:
         tokens: task and visual tokens (B P W).
