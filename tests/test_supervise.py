@@ -433,3 +433,22 @@ def test_a_full_disk_keeps_the_checkpoint_before(
     with pytest.raises(UnwritableError, match=r"checkpoint\.pt \(No space left on device\)"):
         supervise.train(tmp_path, TINY, pen)
     assert (tmp_path / "checkpoint.pt").read_bytes() == kept and not (tmp_path / "checkpoint.tmp").exists()
+
+
+@pytest.mark.parametrize("rank", [0, 4])
+def test_words_are_learned_as_well_where_blocks_are_computed_again(course: Course, idefics: Path, rank: int) -> None:
+    found = []
+    for again in (False, True):
+        pen = Pen(replace(TINY, rank=rank, checkpointing=again, precision="fp32"), course, str(idefics))
+        for parameter in pen.module.parameters():
+            torch.nn.init.normal_(parameter, std=0.1, generator=torch.Generator().manual_seed(0))
+        loss, _ = pen.loss(1)
+        loss.backward()
+        found.append((loss, {name: parameter.grad for name, parameter in pen.module.named_parameters()}))
+    assert torch.equal(found[0][0], found[1][0])
+    assert any(gradient is not None and gradient.abs().max() > 0 for gradient in found[0][1].values())
+    for name, gradient in found[0][1].items():
+        other = found[1][1][name]
+        assert (gradient is None) == (other is None), name
+        if gradient is not None and other is not None:
+            torch.testing.assert_close(gradient, other)

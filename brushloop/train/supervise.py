@@ -356,11 +356,13 @@ class Pen:
             raise InputError("no turn of the records has loss.text set: they teach a planner and critic nothing")
         self.recipe, self.course, self.device = recipe, course, device()
         self.weights = find("vlm", base, FILES)
+        still = bool(recipe.rank) and self.device.type != "cpu"
         with self.weights.loading():
             self.processor = load_processor(self.weights.folder)
             self.model: Any = AutoModelForImageTextToText.from_pretrained(
-                self.weights.folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
-            )
+                self.weights.folder, dtype=torch.bfloat16 if still else torch.float32, local_files_only=True,
+                use_safetensors=True,
+            )  # fmt: skip
         self.processor.tokenizer.padding_side = "left"
         self.bare = (self.weights.folder / "world.json").is_file()
         """Whether it learns the questions alone, as the embedded model does, without the instructions before them."""
@@ -374,6 +376,10 @@ class Pen:
             self.model = get_peft_model(self.model, config)
             learned = {key: value for key, value in self.model.named_parameters() if value.requires_grad}
             self.module = nn.ParameterDict({key.replace(".", "/"): value for key, value in learned.items()})
+        if recipe.checkpointing:
+            self.model.train()
+            self.model.enable_input_require_grads()
+            self.model.activation_checkpointing_enable()
 
     def draw(self, step: int) -> list[tuple[Saying, See]]:
         """The sayings of a step: of three steps one is for plans, two for looks."""
