@@ -45,7 +45,7 @@ PAINTERS = {"small": (128, (1, 4)), "middle": (192, (2, 5)), "shipped": (painter
 VLMS = {"small": (96, 128), "middle": (128, 192), "shipped": (192, 256)}
 """Width of the tower and of the language model."""
 SAMPLES = (2_000, 4_000, 8_000, 16_000, 32_000, 64_000)
-LESSONS = (1_200, 2_400, 4_800, 9_600)
+LESSONS = (1_200, 2_400, 4_800)
 SEEING = 250
 """Steps of the tower alone, before the lessons."""
 

@@ -51,11 +51,20 @@ class Condition:
 
 
 class _Recording(Condition):
-    """What a condition's own pass has in its place: it keeps, and adds nothing."""
+    """What a condition's own pass has in its place: it keeps, and adds nothing; computed again, it keeps no more."""
+
+    closed = False
 
     def layer(self, attn: object, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        self.layers[attn] = key, value
+        if not self.closed:
+            self.layers[attn] = key, value
         return key, value
+
+    def close(self) -> Condition:
+        """What was kept, as a condition."""
+        kept = Condition()
+        kept.layers, self.layers, self.closed = self.layers, {}, True
+        return kept
 
 
 class Prompt(Protocol):
@@ -156,9 +165,7 @@ def encode_condition(transformer: FluxTransformer2DModel, tokens: Tensor, ids: T
         joint_attention_kwargs={"condition": recording},
         return_dict=False,
     )
-    condition = Condition()
-    condition.layers = dict(recording.layers)
-    return condition
+    return recording.close()
 
 
 def velocity(

@@ -27,7 +27,9 @@ class Eighths(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """(… in) to (… out)."""
-        return F.linear(input, self.weight.view(STORED).to(input.dtype) * self.scale.to(input.dtype), self.bias)
+        kind = input.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else input.dtype
+        return F.linear(input, self.weight.view(STORED).to(dtype) * self.scale.to(dtype), self.bias)
 
 
 def shrink(module: nn.Module) -> Any:

@@ -140,14 +140,14 @@ class Held(TorchDispatchMode):
 
     def __init__(self, *there: nn.Module) -> None:
         super().__init__()
-        self.now = self.most = self._calls = 0
+        self.now = self.most = self._cleared = 0
         self._known = {parameter.untyped_storage()._cdata for module in there for parameter in module.parameters()}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        self._calls += 1
-        if self._calls % 500 == 0:
-            gc.collect()  # blocks that are computed again leave cycles
+        if self.now > 1.1 * self._cleared:  # blocks that are computed again leave cycles
+            gc.collect()
+            self._cleared = self.now
         for tensor in tree_leaves(out):
             if isinstance(tensor, Tensor):
                 self._count(tensor.untyped_storage())
