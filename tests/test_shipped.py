@@ -15,13 +15,16 @@ import torch
 
 from brushloop import Studio
 from brushloop.agent.effort import Effort
-from brushloop.canvas import Brief, Element, Plan, PlanStep, StepKind
+from brushloop.agent.paste import region_mask
+from brushloop.canvas import Brief, EditType, Element, Plan, PlanStep, StepKind
 from brushloop.critic.critic import Critic
 from brushloop.painter.adapters import files
 from brushloop.painter.adapters.adapter import linears
 from brushloop.painter.adapters.merge import Merger, Part
 from brushloop.painter.backbone import Backbone
+from brushloop.painter.base import PaintRequest, open_painter
 from brushloop.painter.domains import domain
+from brushloop.painter.editor.painter import EditorPainter
 from brushloop.painter.flux import FluxPainter
 from brushloop.painter.workshop import Workshop
 from brushloop.planner.planner import Planner
@@ -29,6 +32,7 @@ from brushloop.supervision import faults
 from brushloop.supervision.judge import WEIGHTS
 from brushloop.supervision.processes import DOMAINS
 from brushloop.supervision.world import scenes, words
+from brushloop.supervision.world.cases import WORLD, case
 from brushloop.vlm_embedded import EmbeddedVLM
 from brushloop.weights import SHIPPED
 
@@ -108,6 +112,21 @@ def test_the_domains_that_vector_art_teaches_are_installed_for_this_painter() ->
     before = linears(transformer)["transformer_blocks.0.attn.to_q"].weight.clone()
     Merger(transformer).use(Part(adapter, "emoji"))
     assert not torch.equal(linears(transformer)["transformer_blocks.0.attn.to_q"].weight, before)
+
+
+def test_the_editor_that_comes_along_removes_what_it_is_told_to() -> None:
+    painter = open_painter("embedded?editor=installed")
+    assert isinstance(painter, EditorPainter) and painter.edits == frozenset(WORLD)
+    for seed in range(2):
+        one = case(random.Random(f"shipped/{seed}"), EditType.REMOVE, training=False)
+        made = painter.paint(
+            PaintRequest(one.text, seed, one.before.size, one.before, one.regions, denoising_steps=8, kind=one.kind)
+        )
+        inside = region_mask(one.regions, one.before.size, 0) > 0
+        far, near = (
+            np.abs(np.asarray(each, float) - np.asarray(one.after, float))[inside].mean() for each in (one.before, made)
+        )
+        assert near < 0.4 * far, (one.text, near, far)
 
 
 def test_a_making_goes_on_from_frame_to_frame() -> None:
