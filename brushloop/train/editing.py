@@ -44,6 +44,8 @@ INSTRUCT = Over(steps=6000, batch=8, lr=7e-4, warmup=100, ema=0.998, weight_deca
 EDITOR = Over(steps=6000, batch=8, lr=5e-4, warmup=100, ema=0.998, stable=True, log_every=40)
 DROPPED = 0.05
 """How often each condition is left out."""
+UNTOLD = 0.3
+"""How often nobody tells where an edit applies: most instructions come without a mask."""
 BALANCE = 0.01
 """Weight of the load-balance loss (Switch Transformers, section 2.2)."""
 SIZES = {"depth": 2, "heads": 4, "head_dim": 32}
@@ -98,6 +100,7 @@ class Editing:
         """The loss of one step's batch, which mixes kinds of edit."""
         rng = random.Random(f"editing/{self.recipe.seed}/{step}")
         cases = [case(rng, rng.choice(self.kinds)) for _ in range(self.recipe.batch)]
+        cases = [replace(each, regions=()) if rng.random() < UNTOLD else each for each in cases]
         named = [self.editor is not None and each.kind is EditType.REFERENCE and rng.random() < 0.5 for each in cases]
         if any(named):  # a batch of one form: the reference is a unit of its own, which the text names
             cases = [each for each, own in zip(cases, named, strict=True) if own]
