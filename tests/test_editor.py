@@ -20,7 +20,7 @@ from brushloop.painter.editor.guidance import Given, Scales, guided
 from brushloop.painter.editor.model import Config, Editor, attentions, read, write
 from brushloop.painter.editor.painter import EditorPainter, drawn, near
 from brushloop.painter.editor.parts import EXPERTS, Experts, Resampler, Router, VisualPrompt
-from brushloop.painter.editor.vision import Vision
+from brushloop.painter.editor.vision import PLACE, Vision
 from brushloop.painter.units import Indicators, check, mask_tokens, named, places, plain
 
 KINDS = (EditType.TONE, EditType.SKETCH, EditType.MOVE, EditType.OUTPAINT)
@@ -126,7 +126,7 @@ def test_decoupled_attention_is_the_formula() -> None:
             for expert in range(EXPERTS):
                 scores = asked @ keys[sample, expert, :, head].T / 16**0.5
                 taken = F.softmax(scores, -1) @ values[sample, expert, :, head]
-                expected[sample, 3:, head] += layer.gate * weights[sample, expert] * taken
+                expected[sample, 3:, head] += layer.opening * weights[sample, expert] * taken
     assert torch.allclose(out, expected, atol=1e-5)
     other = attentions(tiny_flux.transformer())[0]
     assert VisualPrompt(visual, weights, {attn: layer}, 3).add(other, query, mixed) is mixed
@@ -290,6 +290,16 @@ def test_an_editor_for_another_base_names_both_sizes(base: Path, tmp_path: Path)
         read(tmp_path / "other.safetensors")
 
 
+def test_the_eyes_tell_where_a_thing_stands(base: Path) -> None:
+    """The resampler reads tokens as a set, and the autoencoder's do not know their places."""
+    made = editor()
+    seen = Vision("autoencoder", EditorPainter(str(base), made), side=64).features([canvas()])
+    told = made.projector(seen)
+    assert torch.allclose(told, made.projector(seen.flip(1)), atol=1e-5), "a set"
+    elsewhere = torch.cat([seen[..., :16].flip(1), seen[..., 16:]], dim=-1)
+    assert not torch.allclose(told, made.projector(elsewhere), atol=1e-3), "the same tokens, elsewhere"
+
+
 def test_the_eyes_may_be_an_image_encoder_of_transformers(base: Path, tmp_path: Path) -> None:
     from transformers import CLIPVisionConfig, CLIPVisionModel
 
@@ -303,4 +313,4 @@ def test_the_eyes_may_be_an_image_encoder_of_transformers(base: Path, tmp_path: 
     vision = Vision(str(tmp_path), EditorPainter(str(base), editor()))
     assert vision.size == 12 and vision.features([canvas(), canvas((20, 90))]).shape == (2, 5, 12)
     own = Vision("autoencoder", EditorPainter(str(base), editor()), side=64)
-    assert own.size == 16 and own.features([canvas()]).shape == (1, 16, 16)
+    assert own.size == 16 + PLACE and own.features([canvas()]).shape == (1, 16, 16 + PLACE)

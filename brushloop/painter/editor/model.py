@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from brushloop.canvas import EditType
 from brushloop.errors import InputError, WeightsError
 from brushloop.painter.editor.parts import EXPERTS, TASKS, Experts, Resampler, Router, VisualPrompt
+from brushloop.painter.editor.vision import PLACE
 from brushloop.painter.units import Indicators
 from brushloop.weights import check
 
@@ -54,10 +55,10 @@ class Config:
 
     @classmethod
     def of(cls, transformer: Any, **given: Any) -> Config:
-        """For a base; unless named, the encoder is its own autoencoder, whose tokens are the features."""
+        """For a base; unless named, the encoder is its own autoencoder, whose tokens and places are the features."""
         config = transformer.config
         sizes = {
-            "features": config.in_channels,
+            "features": config.in_channels + PLACE,
             "width": config.num_attention_heads * config.attention_head_dim,
             "channels": config.in_channels,
             "text": config.joint_attention_dim,
@@ -113,7 +114,8 @@ class Editor(nn.Module):
                 visual = visual * seen[:, None, None].to(visual)
         tokens = torch.cat([task[:, None], visual], dim=1)
         layers = dict(zip(attentions(transformer), self.experts, strict=True))
-        return VisualPrompt(tokens, weights, layers, words), balance
+        top = self.config.top if self.config.router else EXPERTS
+        return VisualPrompt(tokens, weights, layers, words, top), balance
 
     def fits(self, transformer: Any) -> None:
         """Raise `WeightsError`, naming both sizes, if it was made for another base."""

@@ -8,7 +8,8 @@ decoupled attention with keys and values of its own, made from the same visual p
 
 Its projections are those of the text, and a low-rank difference with one shared A and a B for each expert: the
 asymmetric LoRA of the domains, with the router in the place of ω. So an expert begins as the text's own keys and
-values. The gate g of a layer begins at zero, so that an untaught editor leaves its base as it is.
+values. The gate g of a layer begins at zero, so that an untaught editor leaves its base as it is; it is learned as a
+tenth of itself, since an optimizer such as AdamW would open it by no more than a learning rate a step.
 
 Shapes: B batch, P visual tokens, F features of the encoder, W width of the transformer, E experts, H heads, D head
 size, R rank, S tokens of the sequence.
@@ -30,6 +31,10 @@ from brushloop.edits import Expert
 EXPERTS = len(Expert)
 TASKS = ("general", *(kind.value for kind in EditType))
 """Task embeddings, in the order of their rows."""
+
+
+GATE = 10.0
+"""The gate of a layer is this times the number that is learned."""
 
 
 class Resampler(nn.Module):
@@ -110,6 +115,11 @@ class Experts(nn.Module):
         for down in self.down.values():
             nn.init.kaiming_uniform_(down, a=math.sqrt(5))
 
+    @property
+    def opening(self) -> Tensor:
+        """g, how much of what the experts tell is let in (1)."""
+        return GATE * self.gate
+
     def forward(self, attn: Any, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Visual tokens (B P W) to keys and values (B E P H D)."""
         double = getattr(attn, "add_k_proj", None) is not None
@@ -130,10 +140,14 @@ class VisualPrompt:
         weights: of the experts (B E).
         experts: by attention layer.
         words: text tokens at the head of a joint sequence, which do not read the prompt.
+        top: experts that have a share in a sample, at most; the others are not asked.
     """
 
-    def __init__(self, tokens: Tensor, weights: Tensor, experts: Mapping[Any, Experts], words: int) -> None:
-        self.tokens, self.weights, self.experts, self.words = tokens, weights, experts, words
+    def __init__(
+        self, tokens: Tensor, weights: Tensor, experts: Mapping[Any, Experts], words: int, top: int = EXPERTS
+    ) -> None:
+        self.tokens, self.experts, self.words = tokens, experts, words
+        self.shares, self.chosen = weights.topk(top, dim=-1)
         self._made: dict[Any, tuple[Tensor, Tensor]] = {}
 
     def add(self, attn: Any, query: Tensor, mixed: Tensor) -> Tensor:
@@ -146,12 +160,10 @@ class VisualPrompt:
             self._made[attn] = layer(attn, self.tokens)
         keys, values = self._made[attn]
         asked = query[:, self.words :].transpose(1, 2)
-        taken = torch.zeros_like(asked)
-        for expert in range(EXPERTS):
-            share = self.weights[:, expert]
-            if learning or bool((share > 0).any()):
-                key, value = (each[:, expert].transpose(1, 2).to(asked.dtype) for each in (keys, values))
-                seen = F.scaled_dot_product_attention(asked, key, value)
-                taken = taken + share[:, None, None, None].to(seen) * seen
-        taken = (layer.gate.to(taken) * taken).transpose(1, 2)
+        taken, batch = torch.zeros_like(asked), torch.arange(len(asked), device=asked.device)
+        for share, expert in zip(self.shares.unbind(1), self.chosen.unbind(1), strict=True):
+            key, value = (each[batch, expert].transpose(1, 2).to(asked.dtype) for each in (keys, values))
+            seen = F.scaled_dot_product_attention(asked, key, value)
+            taken = taken + share[:, None, None, None].to(seen) * seen
+        taken = (layer.opening.to(taken) * taken).transpose(1, 2)
         return torch.cat([mixed[:, : self.words], mixed[:, self.words :] + taken], dim=1)
