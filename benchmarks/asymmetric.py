@@ -45,7 +45,7 @@ from brushloop.supervision.judge import Judge
 from brushloop.supervision.processes import Making, make
 from brushloop.supervision.world import worlds
 from brushloop.train.loop import Recipe, fit
-from brushloop.train.process import CELLS, RECIPE, Processes, Source, adapter
+from brushloop.train.process import CELLS, RECIPE, Processes, Source
 from brushloop.weights import find
 
 LAYOUT = Layout.of("2x2")
@@ -132,7 +132,7 @@ def train(recipe: Recipe = RECIPE_HERE) -> None:
             task = Processes(mine, base, domains=known, source=source(known), turns=[str(LAYOUT)])
 
             def keep(average: torch.nn.Module, step: int, task: Processes = task, made: Path = made) -> None:
-                files.write(adapter(task, average), made)
+                files.write(task.adapter(average), made)
 
             fit(task, mine, made.parent, on_save=keep)
             (made.parent / "done").touch()
@@ -142,7 +142,7 @@ def nothing() -> Adapter:
     """An adapter that changes nothing: the base alone."""
     base = find("painter", None, ("model_index.json",)).folder
     task = Processes(RECIPE_HERE, base, domains=[ALL])
-    return adapter(task, task.module)
+    return task.adapter(task.module)
 
 
 class Features:

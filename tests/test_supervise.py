@@ -436,15 +436,22 @@ def test_a_full_disk_keeps_the_checkpoint_before(
 
 
 @pytest.mark.parametrize("rank", [0, 4])
-def test_words_are_learned_as_well_where_blocks_are_computed_again(course: Course, idefics: Path, rank: int) -> None:
+@pytest.mark.parametrize("kind", [Brush, Pen])
+def test_as_much_is_learned_where_blocks_are_computed_again(
+    course: Course, flux: Path, idefics: Path, kind: type[Brush] | type[Pen], rank: int
+) -> None:
     found = []
     for again in (False, True):
-        pen = Pen(replace(TINY, rank=rank, checkpointing=again, precision="fp32"), course, str(idefics))
-        for parameter in pen.module.parameters():
+        recipe = replace(TINY, rank=rank, checkpointing=again, precision="fp32", semantic=0.0, spatial=0.0)
+        part = kind(replace(recipe, preservation=0.0), course, str(flux if kind is Brush else idefics))
+        if isinstance(part, Brush):
+            assert part.backbone.transformer.is_gradient_checkpointing is again
+        for parameter in part.module.parameters():
             torch.nn.init.normal_(parameter, std=0.1, generator=torch.Generator().manual_seed(0))
-        loss, _ = pen.loss(1)
+        torch.manual_seed(1)
+        loss, _ = part.loss(1)
         loss.backward()
-        found.append((loss, {name: parameter.grad for name, parameter in pen.module.named_parameters()}))
+        found.append((loss, {name: parameter.grad for name, parameter in part.module.named_parameters()}))
     assert torch.equal(found[0][0], found[1][0])
     assert any(gradient is not None and gradient.abs().max() > 0 for gradient in found[0][1].values())
     for name, gradient in found[0][1].items():

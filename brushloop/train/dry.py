@@ -13,7 +13,7 @@ from __future__ import annotations
 import gc
 import json
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,8 +27,6 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 
 from brushloop.canvas import ModelRef
 from brushloop.errors import InputError
-from brushloop.painter.adapters import layers
-from brushloop.painter.adapters.adapter import Adapter
 from brushloop.painter.backbone import Backbone
 from brushloop.painter.condition import prepare
 from brushloop.painter.eighths import shrink
@@ -178,11 +176,10 @@ def estimate(name: str, base: str, settings: Sequence[str] = ()) -> Estimate:
 
     if name not in TASKS:
         raise InputError(f"only steps over a frozen base are estimated ({', '.join(TASKS)}), not those of {name}")
-    recipe, make = TASKS[name]
-    recipe = fitted(recipe, settings)
+    recipe = fitted(TASKS[name][0], settings)
     counting = FlopCounterMode(display=False, custom_mapping=ATTENTION)
     with torch.device("meta"):
-        task = make(Outline(base, recipe.small), recipe)
+        task = _task(name, Outline(base, recipe.small), recipe)
     with FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv()):
         task.device = torch.device("cpu")
         _pretend(task.transformer, task.module)
@@ -229,34 +226,19 @@ ATTENTION = {
 """How to count what torch's own counter does not know."""
 
 
-def _process(base: Backbone, recipe: Any) -> Any:
-    return Processes(recipe, base)
-
-
-def _recraft(base: Backbone, recipe: Any) -> Any:
-    first = _outlined(_process(base, recipe), "process")
-    base.transformer.delete_adapters("process")
-    return Processes(recipe, base, first)
-
-
-def _instruct(base: Backbone, recipe: Any) -> Any:
-    return Editing(recipe, base)
-
-
-def _editor(base: Backbone, recipe: Any) -> Any:
-    first = _outlined(_instruct(base, recipe), "edit")
-    base.transformer.delete_adapters("edit")
-    return Editing(recipe, base, first)
-
-
-def _outlined(task: Any, name: str) -> Adapter:
-    """The adapter that a first stage would have left."""
-    domains = getattr(task, "domains", ["edit"])
-    return layers.gathered(layers.parameters(task.transformer, name), name, domains)
-
-
-TASKS: dict[str, tuple[Over, Callable[[Backbone, Any], Any]]] = {
-    "process": (process.RECIPE, _process), "recraft": (process.RECRAFT, _recraft),
-    "instruct": (editing.INSTRUCT, _instruct), "editor": (editing.EDITOR, _editor),
+TASKS: dict[str, tuple[Over, type[Processes] | type[Editing], str]] = {
+    "process": (process.RECIPE, Processes, ""), "recraft": (process.RECRAFT, Processes, "process"),
+    "instruct": (editing.INSTRUCT, Editing, ""), "editor": (editing.EDITOR, Editing, "edit"),
 }  # fmt: skip
-"""Recipes over a frozen base."""
+"""Recipes over a frozen base, and for a second stage the name of the first one's adapter."""
+
+
+def _task(name: str, base: Backbone, recipe: Over) -> Processes | Editing:
+    """What takes the step; a second stage stands on what a first one would have left."""
+    _, kind, first = TASKS[name]
+    task = kind(recipe, base)
+    if not first:
+        return task
+    learned = task.adapter(task.module)
+    base.transformer.delete_adapters(first)
+    return kind(recipe, base, learned)

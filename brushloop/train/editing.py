@@ -36,9 +36,9 @@ from brushloop.painter.editor.vision import Vision
 from brushloop.painter.units import Indicators, Unit, join, mask_tokens, plain
 from brushloop.supervision.world.cases import WORLD, Case, case
 from brushloop.supervision.world.scenes import CANVAS
-from brushloop.train.flow import guidance, noised
+from brushloop.train.flow import guidance, noised, still
 from brushloop.train.loop import Over, fit
-from brushloop.train.machine import adapting, autocast, device
+from brushloop.train.machine import autocast, recompute
 
 INSTRUCT = Over(steps=6000, batch=8, lr=7e-4, warmup=100, ema=0.998, weight_decay=0.0, stable=True, log_every=40)
 EDITOR = Over(steps=6000, batch=8, lr=5e-4, warmup=100, ema=0.998, stable=True, log_every=40)
@@ -66,35 +66,27 @@ class Editing:
         self, recipe: Over, base: Path | Backbone, learned: Adapter | None = None, sizes: dict[str, Any] | None = None
     ) -> None:
         self.recipe = recipe
-        self.backbone = base if isinstance(base, Backbone) else Backbone(str(base), device(), small=recipe.small)
-        pipeline = self.backbone.pipeline
+        self.backbone = still(base, recipe.small)
+        self.transformer: Any = self.backbone.transformer
         self.device = self.backbone.device
-        for part in (pipeline.vae, pipeline.text_encoder, pipeline.text_encoder_2):
-            part.eval().requires_grad_(False)
-        self.transformer: Any = pipeline.transformer
         self.side = (recipe.side or CANVAS) // self.backbone.unit
         self.vision = Vision("autoencoder", self.backbone, CANVAS)
         torch.manual_seed(recipe.seed)
         self.editor: Editor | None = None
-        self._module: nn.Module
+        self.module: nn.Module
         if learned is None:
             self.kinds: Sequence[EditType] = STAGE_ONE
             layers.add(self.transformer, ["edit"], rank=recipe.rank, name="edit")
-            own = layers.parameters(self.transformer, "edit")
-            adapting(self.transformer, own.values(), recipe.checkpointing)
-            self._module = nn.ParameterDict({key.replace(".", "/"): value for key, value in own.items()})
+            self.module = layers.learning(self.transformer, "edit")
         else:
             self.kinds = WORLD
             layers.put(self.transformer, learned, "edit")
-            adapting(self.transformer, (), recipe.checkpointing)
+            self.transformer.requires_grad_(False)
             sizes = {**SIZES, "rank": recipe.rank, **(sizes or {}), "kinds": tuple(kind.value for kind in WORLD)}
             self.editor = Editor(Config.of(self.transformer, **sizes)).to(self.device)
-            self._module = self.editor
-
-    @property
-    def module(self) -> nn.Module:
-        """What is trained: the adapter's parameters, or the editor."""
-        return self._module
+            self.module = self.editor
+        if recipe.checkpointing:
+            recompute(self.transformer)
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         """The loss of one step's batch, which mixes kinds of edit."""
@@ -168,11 +160,9 @@ class Editing:
         blank = Image.new("RGB", (CANVAS, CANVAS), "white")
         return self.vision.features([each.visual or blank for each in cases]).clone().to(self.device), seen
 
-
-def adapter(average: nn.Module) -> Adapter:
-    """The averaged parameters of the first stage as an adapter of one domain, `edit`."""
-    learned = {key.replace("/", "."): value for key, value in average.items()}  # type: ignore[operator]
-    return layers.gathered(learned, "edit", ["edit"])
+    def adapter(self, learned: Any) -> Adapter:
+        """What the first stage trains, or an average of it, as an adapter of one domain, `edit`."""
+        return layers.gathered(learned, "edit", ["edit"])
 
 
 def train(
@@ -200,7 +190,7 @@ def train(
         if task.editor is not None:
             write(task.editor, made, average)
         else:
-            files.write(adapter(average), made)
+            files.write(task.adapter(average), made)
 
     fit(task, recipe, folder, on_save=keep, seconds=seconds)
     return made

@@ -5,10 +5,14 @@ Shapes: B batch, N tokens of a picture, C channels.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from brushloop.painter.backbone import Backbone
+from brushloop.train.machine import device
 
 SHIFT = 0.6
 """Mean of the logit-normal timesteps: shapes are decided while much is noise (Esser et al. 2024, section 3.1)."""
@@ -24,3 +28,14 @@ def noised(clean: Tensor, shift: float = SHIFT) -> tuple[Tensor, Tensor, Tensor]
 def guidance(transformer: Any, t: Tensor) -> Tensor | None:
     """What a guidance-distilled base (FLUX.1 dev) is told in training: a scale of 1, no guidance; None for others."""
     return torch.ones_like(t) if getattr(transformer.config, "guidance_embeds", False) else None
+
+
+def still(base: Path | str | Backbone | None, small: bool = False) -> Backbone:
+    """A base in which nothing learns, opened where this process computes, unless it is open; None is what ships."""
+    backbone = (
+        base if isinstance(base, Backbone) else Backbone(None if base is None else str(base), device(), small=small)
+    )
+    pipeline = backbone.pipeline
+    for part in (pipeline.vae, pipeline.text_encoder, pipeline.text_encoder_2, pipeline.transformer):
+        part.eval().requires_grad_(False)
+    return backbone

@@ -6,12 +6,11 @@ import gc
 import os
 import signal
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
 
 from brushloop.errors import InputError
 
@@ -36,19 +35,10 @@ def autocast(where: torch.device, precision: str = "bf16") -> Any:
     return torch.autocast(where.type, torch.bfloat16, enabled=precision == "bf16")
 
 
-def adapting(transformer: Any, learned: Iterable[nn.Parameter], checkpointing: bool) -> None:
-    """Let only what an adapter learns be trained, in float32 over whatever precision the base has.
-
-    `checkpointing`: blocks are computed again in the backward pass, for a third more arithmetic and a fraction of the
-    memory.
-    """
-    transformer.requires_grad_(False)
-    for parameter in learned:
-        parameter.data = parameter.data.float()
-        parameter.requires_grad_(True)
-    if checkpointing:
-        transformer.enable_gradient_checkpointing()
-        transformer.train()
+def recompute(transformer: Any) -> None:
+    """Compute blocks again in the backward pass, for a third more arithmetic and a fraction of the memory."""
+    transformer.enable_gradient_checkpointing()
+    transformer.train()
 
 
 def failure(error: BaseException) -> str | None:

@@ -29,9 +29,9 @@ from brushloop.painter.grids import Layout
 from brushloop.painter.process import caption
 from brushloop.painter.sheets import Sheet
 from brushloop.supervision.processes import DOMAINS, Making, make
-from brushloop.train.flow import guidance, noised
+from brushloop.train.flow import guidance, noised, still
 from brushloop.train.loop import Over, fit
-from brushloop.train.machine import adapting, autocast, device
+from brushloop.train.machine import autocast, recompute
 
 RECIPE = Over(steps=6000, batch=6, lr=1e-3, warmup=100, ema=0.998, weight_decay=0.0, stable=True, log_every=40)
 RECRAFT = Over(steps=3000, batch=6, lr=7e-4, warmup=100, ema=0.998, weight_decay=0.0, stable=True, log_every=40)
@@ -85,12 +85,10 @@ class Processes:
         turns: Sequence[str] = TURNS,
     ) -> None:
         self.recipe, self.source, self.turns = recipe, source, turns
-        self.backbone = base if isinstance(base, Backbone) else Backbone(str(base), device(), small=recipe.small)
+        self.backbone = still(base, recipe.small)
         self.pipeline: Any = self.backbone.pipeline
-        self.device = self.backbone.device
-        for part in (self.pipeline.vae, self.pipeline.text_encoder, self.pipeline.text_encoder_2):
-            part.eval().requires_grad_(False)
         self.transformer: Any = self.backbone.transformer
+        self.device = self.backbone.device
         self.cells = {turn: cell(turn, recipe.side, self.backbone.unit) for turn in sorted({*turns})}
         self.domains = list(process.domains if process else domains)
         torch.manual_seed(recipe.seed)
@@ -102,14 +100,9 @@ class Processes:
             layers.put(self.transformer, process, "process")
             layers.add(self.transformer, ["recraft"], rank=recipe.rank, name="recraft", cells=self.cells)
             self.transformer.set_adapter(["process", "recraft"])
-        learned = layers.parameters(self.transformer, self.name)
-        adapting(self.transformer, learned.values(), recipe.checkpointing)
-        self._module = nn.ParameterDict({key.replace(".", "/"): value for key, value in learned.items()})
-
-    @property
-    def module(self) -> nn.Module:
-        """What is trained: the adapter's parameters alone, so that checkpoints are small."""
-        return self._module
+        self.module = layers.learning(self.transformer, self.name)  # alone, so that checkpoints are small
+        if recipe.checkpointing:
+            recompute(self.transformer)
 
     def given(self, rng: random.Random, frames: int) -> list[int]:
         """Which frames of a grid are given: none in the first stage; the last, or a few first ones, in the second."""
@@ -146,12 +139,10 @@ class Processes:
         loss = (guess.float() - target).pow(2).mean()
         return loss, {turn: loss.item() * len(self.turns) / self.turns.count(turn)}
 
-
-def adapter(task: Processes, average: nn.Module) -> Adapter:
-    """The averaged parameters as an adapter."""
-    learned = {key.replace("/", "."): value for key, value in average.items()}  # type: ignore[operator]
-    domains = task.domains if task.name == "process" else ["recraft"]
-    return layers.gathered(learned, task.name, domains, cells=task.cells)
+    def adapter(self, learned: Any) -> Adapter:
+        """What is trained, or an average of it, as an adapter."""
+        domains = self.domains if self.name == "process" else ["recraft"]
+        return layers.gathered(learned, self.name, domains, cells=self.cells)
 
 
 def train(
@@ -171,7 +162,7 @@ def train(
     made = folder / f"{task.name}.safetensors"
 
     def keep(average: nn.Module, step: int) -> None:
-        files.write(adapter(task, average), made)
+        files.write(task.adapter(average), made)
 
     fit(task, recipe, folder, on_save=keep, seconds=seconds)
     return made

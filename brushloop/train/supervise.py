@@ -40,7 +40,6 @@ from torch.nn import functional as F
 from brushloop.canvas import Frame
 from brushloop.errors import InputError
 from brushloop.painter.adapters import files, layers
-from brushloop.painter.backbone import Backbone
 from brushloop.painter.condition import Condition, encode_condition, positions, velocity
 from brushloop.painter.editor.painter import drawn
 from brushloop.painter.tokens import SIDE, Window, unpack
@@ -57,9 +56,9 @@ from brushloop.supervision.targets import Saying, Stroke
 from brushloop.supervision.world.scenes import CANVAS
 from brushloop.supervision.world.worlds import current
 from brushloop.train.course import Course
-from brushloop.train.flow import guidance, noised
+from brushloop.train.flow import guidance, noised, still
 from brushloop.train.loop import Recipe, fit, worn
-from brushloop.train.machine import adapting, autocast, device
+from brushloop.train.machine import autocast, device, recompute
 from brushloop.vlm_hf import FILES, load_processor, templated
 from brushloop.weights import find
 
@@ -133,21 +132,20 @@ class Brush:
             )
         self.recipe, self.course, self.teacher = recipe, course, teacher
         self._codes: dict[str, Tensor] = {}
-        self.backbone = Backbone(base, device())
+        self.backbone = still(base)
         self.pipeline, self.device = self.backbone.pipeline, self.backbone.device
-        parts = {name: getattr(self.pipeline, name) for name in ("transformer", "text_encoder", "text_encoder_2")}
-        for part in (self.pipeline.vae, *parts.values()):
-            part.eval().requires_grad_(False)
+        transformer: Any = self.backbone.transformer
         torch.manual_seed(recipe.seed)
         self.module: nn.Module
         if recipe.rank:
-            layers.add(parts["transformer"], ["process"], rank=recipe.rank, name="process")
-            learned = layers.parameters(parts["transformer"], "process")
-            adapting(parts["transformer"], learned.values(), recipe.checkpointing)
-            self.module = nn.ParameterDict({key.replace(".", "/"): value for key, value in learned.items()})
+            layers.add(transformer, ["process"], rank=recipe.rank, name="process")
+            self.module = layers.learning(transformer, "process")
         else:
-            self.module = nn.ModuleDict({name: part.float() for name, part in parts.items()})
-        self.module.requires_grad_(True)
+            names = ("transformer", "text_encoder", "text_encoder_2")
+            self.module = nn.ModuleDict({name: getattr(self.pipeline, name).float() for name in names})
+            self.module.requires_grad_(True)
+        if recipe.checkpointing:
+            recompute(transformer)
         if teacher is not None:
             teacher.judge.must_know(current())
             teacher.judge.network.to(self.device).requires_grad_(False)
@@ -253,7 +251,7 @@ class Brush:
         What is written are the weights as they are now.
         """
         if self.recipe.rank:
-            learned = {key.replace("/", "."): value for key, value in self.module.items()}  # type: ignore[operator]
+            learned: Any = self.module
             files.write(layers.gathered(learned, "process", ["process"]), folder / "process.safetensors")
             return
         names = ("transformer", "text_encoder", "text_encoder_2", "vae")
@@ -374,8 +372,9 @@ class Pen:
 
             config = LoraConfig(r=recipe.rank, lora_alpha=recipe.rank, target_modules="all-linear")
             self.model = get_peft_model(self.model, config)
-            learned = {key: value for key, value in self.model.named_parameters() if value.requires_grad}
-            self.module = nn.ParameterDict({key.replace(".", "/"): value for key, value in learned.items()})
+            self.module = layers.slashed(
+                {key: value for key, value in self.model.named_parameters() if value.requires_grad}
+            )
         if recipe.checkpointing:
             self.model.train()
             self.model.enable_input_require_grads()

@@ -158,6 +158,21 @@ def parameters(transformer: Any, name: str = "default") -> dict[str, nn.Paramete
     return {key: value for key, value in transformer.named_parameters() if f".{name}." in key and ".lora_" in key}
 
 
+def learning(transformer: Any, name: str = "default") -> nn.ParameterDict:
+    """Let an adapter's parameters learn and nothing else, in float32 over whatever precision the base has."""
+    transformer.requires_grad_(False)
+    learned = parameters(transformer, name)
+    for parameter in learned.values():
+        parameter.data = parameter.data.float()
+        parameter.requires_grad_(True)
+    return slashed(learned)
+
+
+def slashed(learned: Mapping[str, nn.Parameter]) -> nn.ParameterDict:
+    """Parameters by their names with a slash for each dot, which a module's own names cannot have."""
+    return nn.ParameterDict({key.replace(".", "/"): value for key, value in learned.items()})
+
+
 def gathered(
     learned: Mapping[str, Tensor],
     name: str,
@@ -165,11 +180,11 @@ def gathered(
     form: Form = "tokens",
     cells: Mapping[str, int] | None = None,
 ) -> Adapter:
-    """Learned parameters, by their names in the transformer, as an adapter; those given go on learning untouched."""
+    """Learned parameters (of `learning`, or an average of them) as an adapter; those given go on learning untouched."""
     down: dict[str, Tensor] = {}
     up: dict[str, Tensor] = {}
     for key, value in learned.items():
-        layer, _, rest = key.partition(".lora_")
+        layer, _, rest = key.replace("/", ".").partition(".lora_")
         tensor = value.detach().clone()
         if rest.startswith("A"):
             down[layer] = tensor
