@@ -19,12 +19,14 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import math
 import random
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from statistics import linear_regression
 from typing import Any
 
 import torch
@@ -187,22 +189,33 @@ def _write(folder: Path, more: dict[str, Any]) -> None:
 
 
 def table() -> str:
-    """What was measured, in Markdown."""
+    """What was measured, in Markdown; *slope* is the exponent of the number of samples over the last four of them."""
     lines = []
     for kind, samples, figures in (("painter", SAMPLES, ("flow",)), ("vlm", LESSONS, ("plan", "look"))):
-        head = [kind, "parameters", "ms", *(f"{figure} at {number:,}" for figure in figures for number in samples)]
-        lines += [f"| {' | '.join([*head, 'right'] if kind == 'painter' else head)} |"]
-        lines.append("|---" * (len(head) + (kind == "painter")) + "|")
+        columns = [column for figure in figures for column in (*(f"{figure} at {n:,}" for n in samples), "slope")]
+        head = [kind, "parameters", "ms", *columns, *(["right"] if kind == "painter" else [])]
+        lines += [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
         for name in PAINTERS if kind == "painter" else VLMS:
             found = _read(OUT / f"{kind}-{name}" / ("" if kind == "painter" else "lessons"))
             at = [number for number in samples if str(number) in found]
             if not at:
                 continue
             cells = [name, f"{found['parameters'] / 1e6:.1f} M", f"{found[str(at[-1])]['ms']:.1f}"]
-            cells += [f"{found[str(n)][f]:.4f}" if n in at else "" for f in figures for n in samples]
-            lines.append(f"| {' | '.join([*cells, str(found.get('right', ''))] if kind == 'painter' else cells)} |")
+            for figure in figures:
+                cells += [f"{found[str(n)][figure]:.4f}" if n in at else "" for n in samples]
+                cells += [_slope({n: found[str(n)][figure] for n in at[-4:]})]
+            if kind == "painter":
+                cells += [f"{found['right']:.2f}" if "right" in found else ""]
+            lines.append(f"| {' | '.join(cells)} |")
         lines.append("")
     return "\n".join(lines)
+
+
+def _slope(errors: dict[int, float]) -> str:
+    if len(errors) < 2:
+        return ""
+    found = linear_regression([math.log(number) for number in errors], [math.log(error) for error in errors.values()])
+    return f"{found.slope:.2f}"
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 python scripts/sheets.py world
 python scripts/sheets.py large             the large world: objects in all styles, places, scenes
 python scripts/sheets.py painter [FOLDER]
+python scripts/sheets.py editor            one case of each kind, as `benchmarks.editing paint` left it in runs/editing
 python scripts/sheets.py hundred           the first hundred of the scene benchmark, as it left them in runs/bench
 """
 
@@ -17,6 +18,7 @@ from PIL import Image
 
 from brushloop.canvas import EditType
 from brushloop.supervision.world import art, backdrops, edits, scenes, words
+from brushloop.supervision.world.cases import WORLD
 from brushloop.supervision.world.worlds import LARGE, SMALL, only
 
 OUT = Path("docs/img")
@@ -51,6 +53,14 @@ def world() -> None:
     grid([scenes.render(s.elements, s.style, s.variant) for s in shown], 8).save(OUT / "world-scenes.png")
 
 
+def editor() -> None:
+    """Of each kind of edit what there was, what it followed, what was painted and what was wanted, in two columns."""
+    tiles = [Image.open(f"runs/editing/pictures/editor/{kind.value}-00.png") for kind in WORLD]
+    half = len(tiles) // 2
+    across = [tile for pair in zip(tiles[:half], tiles[half:], strict=True) for tile in pair]
+    grid(across, 2, 8).save(OUT / "editor.webp", quality=82)
+
+
 def large() -> None:
     """Every object in every style side by side, every background, and scenes with their prompts."""
     things = [cell(thing.name, style, 28) for thing in LARGE.things for style in LARGE.styles]
@@ -66,7 +76,7 @@ def large() -> None:
     grid(shown, 8).save(OUT / "large-scenes.webp", quality=80, method=6)
 
 
-def painter(folder: str | None) -> None:
+def painter(folder: str | None = None) -> None:
     """Held-out prompts painted in one shot; then held-out edits: canvas, edit, and what was asked for."""
     import torch
 
@@ -123,11 +133,5 @@ def hundred(runs: Path = Path("runs/bench")) -> None:
 
 if __name__ == "__main__":
     OUT.mkdir(parents=True, exist_ok=True)
-    if sys.argv[1] == "world":
-        world()
-    elif sys.argv[1] == "large":
-        large()
-    elif sys.argv[1] == "hundred":
-        hundred()
-    else:
-        painter(sys.argv[2] if len(sys.argv) > 2 else None)
+    drawn = {"world": world, "large": large, "editor": editor, "hundred": hundred, "painter": painter}
+    drawn[sys.argv[1]](*sys.argv[2:])
