@@ -18,11 +18,12 @@ from test_serve import encoded, post, settled, told
 
 from brushloop import Creation, Studio
 from brushloop.agent import crafts
-from brushloop.canvas import Task
+from brushloop.canvas import Step, StepKind, Task
 from brushloop.errors import WeightsError
 from brushloop.painter.adapters import files
 from brushloop.painter.workshop import ENVIRONMENT
 from brushloop.serve.app import create_app
+from brushloop.serve.views import step_view
 from brushloop.tutorial.making import book_of
 
 CELLS = {"2x2": 32, "3x3": 32}
@@ -88,6 +89,15 @@ def test_over_http(studio: Studio) -> None:
         for more in ({"frames": 3, "domain": None}, {"pause": ["after:plan"]}, {"size": [32, 32]}, {"domain": "emojy"}):
             assert client.post("/v1/creations", json=asked | more).status_code == 400, more
         assert sorted(client.get("/v1/about").json()["domains"]) == ["emoji", "icon"]
+
+
+def test_a_step_names_the_frames_that_led_to_its_picture(studio: Studio) -> None:
+    made = crafts.begin(studio, "a cat", "emoji")
+    frames = tuple(studio.store.put_image(Image.new("RGB", (8, 8), (shade, 0, 0))) for shade in (1, 2, 3))
+    digest = studio.store.put_step(Step(kind=StepKind.DRAFT, parent=made.head, outputs=frames, text="in three frames"))
+    view = step_view(studio.store, made.id, digest)
+    assert view.picture and [frame.hash for frame in (*view.frames, view.picture)] == [frame.hash for frame in frames]
+    assert step_view(studio.store, made.id, made.head).frames == []
 
 
 def test_over_mcp(studio: Studio, home: Path) -> None:

@@ -5,6 +5,7 @@ A view is made from the chain and the log each time it is asked for; nothing of 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -157,6 +158,7 @@ class StepView(BaseModel):
     kind: str
     text: str
     picture: PictureView | None
+    frames: list[PictureView] = Field(default=[], description="What led to the picture, where it is a process.")
     inputs: list[PictureView] = []
     brief: dict[str, Any] | None = None
     plan: Plan | None = None
@@ -280,6 +282,10 @@ def picture_view(id: str, frame: Frame | None) -> PictureView | None:
     return PictureView(**frame.model_dump(), url=f"/v1/creations/{id}/images/{frame.hash}") if frame else None
 
 
+def _views(id: str, frames: Sequence[Frame]) -> list[PictureView]:
+    return [view for frame in frames if (view := picture_view(id, frame))]
+
+
 def step_view(store: Store, id: str, digest: str, number: int | None = None) -> StepView:
     """A step, looked up in the store."""
     step = store.get_step(digest)
@@ -290,7 +296,8 @@ def step_view(store: Store, id: str, digest: str, number: int | None = None) -> 
         kind=step.kind.value,
         text=step.text,
         picture=picture_view(id, step.outputs[-1] if step.outputs else None),
-        inputs=[view for frame in step.inputs if (view := picture_view(id, frame))],
+        frames=_views(id, step.outputs[:-1]),
+        inputs=_views(id, step.inputs),
         brief=step.brief.model_dump(mode="json") if step.brief else None,
         plan=step.plan,
         critique=step.critique,

@@ -4,7 +4,10 @@ export type Box = [number, number, number, number];
 
 export interface Picture { hash: string; width: number; height: number; url: string }
 export interface Element { name: string; role: string; count: number; color: string | null; size: string | null; boxes: Box[] }
-export interface PlanStep { instruction: string; expected: string; adds: number[] }
+export interface PlanStep {
+  instruction: string; expected: string; adds: number[];
+  edit?: string; domain?: string; frames?: number; // left out where they are not asked for
+}
 export interface Plan { elements: Element[]; steps: PlanStep[]; style: string | null; domain: string | null }
 export type Status = "present" | "missing" | "wrong" | "not_yet";
 export interface Finding { element: number; status: Status; fault: string | null; seen: string; score: number | null }
@@ -18,6 +21,7 @@ export interface Step {
   kind: "brief" | "plan" | "draft" | "reflect" | "refine" | "human" | "finish";
   text: string;
   picture: Picture | null;
+  frames: Picture[]; // what led to the picture, where it is a process
   inputs: Picture[];
   plan: Plan | null;
   critique: Critique | null;

@@ -46,6 +46,13 @@ function Row({ view, entry, chosen, choose }: { view: Creation; entry: Entry; ch
           {entry.kept === false && <span class="outcome rolled">rolled back</span>}
         </h3>
         {step.text && !step.plan && <p class="instruction" dir="auto">{step.text}</p>}
+        {step.frames.length > 0 && (
+          <ol class="frames" aria-label="What led to it">
+            {step.frames.map((frame, index) => (
+              <li key={index}><Shown picture={frame} alt={`Frame ${index + 1} of ${step.frames.length + 1}`} width={72} /></li>
+            ))}
+          </ol>
+        )}
         {step.plan && <Planned plan={step.plan} />}
         {critique && <Said critique={critique} plan={entry.plan} />}
         <ForkSheet view={view} at={step.hash} number={number} />
