@@ -163,12 +163,12 @@ def table() -> str:
     ]
     for row, kinds in found.items():
         lines.append(_line(row, [each for some in kinds.values() for each in some]))
-    lines += ["", "| kind | cases | L1 (as it was) | L1 | SSIM | features | drift outside | after pasting back |"]
-    lines.append("|---" * 8 + "|")
+    rows = [row for row in ROWS if row in found]
+    head = ["kind", *(f"L1, {row}" for row in rows), "SSIM", "features", "drift outside", "after pasting back"]
+    lines += ["", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for kind, some in found["editor"].items():
-        before = _mean(found["as it was"][kind], "l1")
-        cells = _line(kind, some).split(" | ", 2)
-        lines.append(f"{cells[0]} | {cells[1]} | {before} | {cells[2]}")
+        cells = [*(_mean(found[row][kind], "l1") for row in rows), *(_mean(some, figure) for figure in FIGURES[1:])]
+        lines.append(f"| {kind} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
