@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
+import pkgutil
 import signal
+import weakref
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny_flux
 import torch
 from accelerate import debug_launcher
+from PIL import Image
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from brushloop.canvas import Element
 from brushloop.errors import InputError, Interrupted, ModelError, WeightsError
 from brushloop.painter.adapters import files
+from brushloop.supervision.world.worlds import LARGE, only
+from brushloop.train import machine
 from brushloop.train.__main__ import install, run
 from brushloop.train.loop import Recipe, fit, worn
 from brushloop.train.vlm import on_sheet
@@ -136,6 +144,51 @@ def test_where_memory_is_short_batches_are_halved_once_and_it_is_said(
     again = Failing(7, error, enough=8)
     fit(again, replace(RECIPE, steps=20), tmp_path)  # it knows, and asks for no more
     assert again.recipe.batch == 8 and caplog.text.count("memory was short") == 1
+    with pytest.raises(InputError, match=r"batches of 8 \(step 20\): give a smaller batch"):  # nor halves them again
+        fit(Failing(20, error), replace(RECIPE, steps=30), tmp_path)
+    more = Line()
+    fit(more, replace(RECIPE, steps=30), tmp_path)
+    assert (more.recipe.batch, more.recipe.parts, steps(tmp_path)) == (8, 2, 30)
+
+
+@pytest.mark.parametrize(("batch", "parts", "given"), [(4, 4, 16), (3, 5, 17), (7, 2, 15)])
+def test_the_division_of_a_checkpoint_is_taken_over_if_it_has_the_same_samples_in_more_parts(
+    tmp_path: Path, batch: int, parts: int, given: int
+) -> None:
+    fit(Line(), replace(RECIPE, steps=1, batch=batch, parts=parts), tmp_path)
+    task = Line()
+    fit(task, replace(RECIPE, steps=2, batch=given), tmp_path)
+    assert (task.recipe.batch, task.recipe.parts) == (batch, parts)
+    with pytest.raises(WeightsError, match=f"steps of {parts} parts, and the recipe says 1"):
+        fit(Line(), replace(RECIPE, steps=3, batch=2 * given), tmp_path)
+
+
+def test_what_a_step_without_memory_computed_is_gone_before_the_next_try(tmp_path: Path) -> None:
+    """Under checkpointing the error is part of a circle, and would keep it."""
+
+    class Checkpointed(Failing):
+        before: weakref.ref[Tensor] | None = None
+
+        def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+            assert self.gone()
+            hidden = checkpoint(self.module, torch.randn(16, 1), use_reentrant=False)
+            self.before = weakref.ref(hidden)
+            return checkpoint(super().loss, step, use_reentrant=False)  # type: ignore[no-any-return]
+
+        def show(self) -> dict[str, Image.Image]:
+            assert self.gone()
+            return {}
+
+        def gone(self) -> bool:
+            return self.before is None or self.before() is None
+
+    gc.disable()  # it would find the circle some time
+    try:
+        with pytest.raises(InputError, match=r"batches of 8 \(step 7\)"):
+            fit(Checkpointed(7, torch.OutOfMemoryError("no")), replace(RECIPE, save_every=1e9), tmp_path)
+    finally:
+        gc.enable()
+    assert steps(tmp_path) == 7
 
 
 def test_where_memory_is_short_for_half_a_batch_too_the_run_ends_with_a_checkpoint(tmp_path: Path) -> None:
@@ -150,6 +203,46 @@ def test_an_accelerator_that_goes_away_ends_the_run_and_leaves_the_checkpoint(tm
     assert steps(tmp_path) == 7
     fit(Line(), RECIPE, tmp_path)
     assert steps(tmp_path) == 40
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "torch.nn.utils.clip_grad_norm_",
+        "torch.optim.AdamW.step",
+        "torch.optim.swa_utils.AveragedModel.update_parameters",
+        "torch.save",
+    ],
+)
+def test_an_accelerator_may_go_away_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    whole, calls = pkgutil.resolve_name(where), iter(range(1000))
+
+    def fails_once(*given: Any, **named: Any) -> Any:
+        if next(calls) == 7:
+            raise torch.AcceleratorError("device lost")
+        return whole(*given, **named)
+
+    monkeypatch.setattr(where, fails_once)
+    with pytest.raises(ModelError, match=r"failed in step [78] \(device lost\): start the run again"):
+        fit(Line(), RECIPE, tmp_path)
+    assert steps(tmp_path) == 7 and not (tmp_path / "checkpoint.tmp").exists()
+    fit(Line(), RECIPE, tmp_path)
+    assert steps(tmp_path) == 40
+
+
+@pytest.mark.parametrize(
+    ("error", "exhausted", "lost"),
+    [
+        (torch.OutOfMemoryError("no"), True, False),
+        (MemoryError(), True, False),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), True, False),
+        (torch.AcceleratorError("CUDA error: out of memory"), True, False),
+        (torch.AcceleratorError("CUDA error: an illegal memory access was encountered"), False, True),
+        (RuntimeError("shapes do not fit"), False, False),
+    ],
+)
+def test_what_an_error_says_of_the_machine(error: RuntimeError, exhausted: bool, lost: bool) -> None:
+    assert (machine.exhausted(error), machine.lost(error)) == (exhausted, lost)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -168,6 +261,49 @@ def test_a_signal_ends_a_run_after_its_step_with_a_checkpoint(tmp_path: Path, nu
     rest = fit(Line(), RECIPE, tmp_path / "cut")
     for one, two in zip(whole.parameters(), rest.parameters(), strict=True):
         assert torch.equal(one, two)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_signal_while_the_last_checkpoint_is_written_is_heard_like_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    written = os.fsync
+
+    def signalled(file: int) -> None:
+        for _ in range(times):
+            os.kill(os.getpid(), signal.SIGINT)
+        written(file)
+
+    monkeypatch.setattr(os, "fsync", signalled)
+    with pytest.raises((Interrupted, KeyboardInterrupt)) as told:
+        fit(Line(), replace(RECIPE, save_every=1e9), tmp_path, seconds=0.0)
+    assert told.type is (Interrupted if times == 1 else KeyboardInterrupt)
+    assert (tmp_path / "checkpoint.pt").exists() == (times == 1)
+
+
+def fit_until_one_of_several_is_stopped(folder: Path, seconds: float | None) -> None:
+    """The second process hears a signal in its sixth step; what became of each is written down."""
+    torch.set_num_threads(1)
+
+    class Signalled(Line):
+        def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+            if step == 11:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return super().loss(step)
+
+    try:
+        fit(Signalled(), replace(RECIPE, parts=2, save_every=1e9), folder, seconds=seconds)
+        told = "returned"
+    except Interrupted as error:
+        told = str(error)
+    (folder / f"told-{torch.distributed.get_rank()}").write_text(told)
+
+
+@pytest.mark.parametrize("seconds", [None, 900.0])
+def test_a_signal_to_one_of_two_processes_ends_both_after_the_same_step(tmp_path: Path, seconds: float | None) -> None:
+    debug_launcher(fit_until_one_of_several_is_stopped, (tmp_path, seconds), num_processes=2)
+    assert (tmp_path / "told-0").read_text().startswith("stopped after step 6 of 40")
+    assert (tmp_path / "told-1").read_text() == "returned" and steps(tmp_path) == 6
 
 
 def fit_in_one_of_several(folder: Path) -> None:
@@ -240,6 +376,15 @@ def test_a_checkpoint_of_something_else_is_told(tmp_path: Path) -> None:
         fit(Line(), RECIPE, tmp_path)
     with pytest.raises(InputError, match="set muon or came, not both"):
         fit(Line(), Recipe(**{**vars(RECIPE), "muon": True, "came": True}), tmp_path / "other")
+
+
+def test_a_checkpoint_of_another_world_is_told_but_another_run_may_begin_with_it(tmp_path: Path) -> None:
+    fit(Line(), replace(RECIPE, steps=1), tmp_path / "small")
+    with only(LARGE):
+        with pytest.raises(WeightsError, match=r"learned from another world, .* than 'large' is here"):
+            fit(Line(), replace(RECIPE, steps=2), tmp_path / "small")
+        fit(Line(), replace(RECIPE, steps=2, begin=str(tmp_path / "small" / "checkpoint.pt")), tmp_path / "large")
+    assert steps(tmp_path / "small") == 1 and steps(tmp_path / "large") == 2
 
 
 def test_figures_not_yet_logged_survive_a_kill(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import logging
 import math
 import os
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
@@ -189,146 +190,206 @@ def fit(
     """
     if seconds is not None and seconds < 0:
         raise InputError(f"{seconds:g} seconds are no time to train in: give more, or no limit")
-    module = task.module
-    peers = _peers(module, recipe)
-    first = peers is None or peers.is_main_process
-    folder.mkdir(parents=True, exist_ok=True)
-    parameters = [p for p in module.parameters() if p.requires_grad]
-    optimizers = _optimizers(module, recipe)
-    average = torch.optim.swa_utils.AveragedModel(module, multi_avg_fn=_follow(recipe.ema), use_buffers=True)
-    start, sums, count = 0, dict[str, float](), 0
-    kept = folder / "checkpoint.pt"
-    if kept.exists():
-        state = _read(kept)
-        if state.get("parts") == 2 * recipe.parts and state.get("batch") == recipe.batch // 2:  # memory was short then
-            recipe = task.recipe = halved(recipe)
-        _same(kept, state, module, optimizers, recipe)
-        if state.get("world", current().digest) != current().digest:
-            raise WeightsError(
-                f"{kept} learned from another world, or another version of it, than {current().name!r} is here: name "
-                "the world it began with (--world), or another folder; begin= goes on from its weights all the same"
-            )
-        module.load_state_dict(state["module"])
-        average.load_state_dict(state["average"])
-        for optimizer, known in zip(optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(known)
-        start, sums, count = int(state["step"]), state.get("sums", {}), state.get("count", 0)
-    elif recipe.begin:
-        _begin(Path(recipe.begin), module, optimizers, recipe)
-        average.module.load_state_dict(module.state_dict())
-    log = _Log(folder, start) if first else None
-    board = Board(recipe.track, folder, asdict(recipe), start) if first else None
-    if first:
-        (folder / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1))
+    run = _Run(task, recipe, folder, on_save)
 
-    def save(step: int) -> None:
-        if not first:
-            return
-        state = {
-            "module": module.state_dict(),
-            "average": average.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in optimizers],
-            "kinds": [type(optimizer).__name__ for optimizer in optimizers],
-            "parts": recipe.parts,
-            "batch": recipe.batch,
-            "world": current().digest,
-            "step": step,
-            "sums": sums,
-            "count": count,
-        }
-        _write(kept, state)
-        if isinstance(task, Showing):
-            with worn(module, average.module):
-                shown = task.show()
-            _hang(folder / "pictures", shown, step)
-            if board is not None:
-                board.pictures(shown, step)
-        if on_save is not None:
-            on_save(average.module, step)
+    def late() -> bool:
+        return run.first and seconds is not None and time.monotonic() - run.began > seconds
 
-    with machine.interruptible() as stop:
-        began = saved = time.monotonic()
-        step, astray, whole = start, 0, recipe.batch
-        while step < recipe.steps and not stop.asked:
-            rate = recipe.rate(step)
-            for group in (group for optimizer in optimizers for group in optimizer.param_groups):
-                group["lr"] = rate
-            over = first and (stop.asked or (seconds is not None and time.monotonic() - began > seconds))
-            try:
-                value, figures, told = _learn(task, recipe, step, peers, over)
-            except (RuntimeError, MemoryError) as error:
-                failure = machine.failure(error)
-                if failure is None:
-                    raise
-                if failure == "lost":
-                    raise ModelError(
-                        f"the accelerator failed in step {step} ({str(error).splitlines()[0]}): start the run again, "
-                        f"here or elsewhere; it goes on from the last checkpoint in {folder}"
-                    ) from error
-                if peers is not None or recipe.batch < 2 or recipe.batch < whole:
-                    save(step)
-                    raise InputError(
-                        f"memory does not suffice for batches of {recipe.batch} (step {step}): give a smaller batch "
-                        f"and as many more parts, or another machine; the checkpoint in {folder} is of this step"
-                    ) from error
-            else:
-                failure = None
-            if failure:
-                recipe = task.recipe = halved(recipe)
-                machine.tidy()
-                said = f"memory was short: batches of {recipe.batch} instead of {whole} from here on, two for each"
-                LOG.warning("%s (step %d)", said, step)
-                if log is not None:
-                    log.write({"step": step, "said": said})
-                continue
-            norm = nn.utils.clip_grad_norm_(parameters, recipe.clip)
-            if not math.isfinite(value) or not math.isfinite(norm.item()):
-                of = _names(task, recipe, step)
-                if log is not None:
-                    log.write({"step": step, "skipped": "loss or gradient is not finite", **({"of": of} if of else {})})
-                step, astray = step + 1, astray + 1
-                if astray >= PATIENCE:
-                    raise InputError(
-                        f"the loss was not finite in {astray} steps in a row, up to step {step - 1}"
-                        f"{' (of ' + ', '.join(of) + ')' if of else ''}: lower lr, or look at those records; "
-                        f"the weights of the last checkpoint in {folder} are whole"
-                    )
-                continue
-            astray = 0
-            for optimizer in optimizers:
-                optimizer.step()
-            average.update_parameters(module)
-            step += 1
-            for key, figure in {"loss": value, "norm": norm.item(), **figures}.items():
-                sums[key] = sums.get(key, 0.0) + figure
-            count += 1
-            now = time.monotonic()
-            if step % recipe.log_every == 0:
-                means = {key: round(total / count, 5) for key, total in sums.items()} | {"lr": rate}
-                samples = {"samples": step * recipe.batch * recipe.parts, "seconds": round(now - began, 1)}
-                if log is not None and board is not None:
-                    log.write({"step": step, **samples, **means})
-                    board.figures(means, step)
-                sums, count = {}, 0
-            if now - saved > recipe.save_every:
-                save(step)
-                saved = time.monotonic()
-            if told or (peers is None and seconds is not None and now - began > seconds):
+    with machine.interruptible() as stop, run.watched():
+
+        def over() -> bool:
+            return stop.asked or late()
+
+        while run.step < recipe.steps:
+            told = run.take(over)
+            if told or (run.peers is None and over()):
                 break
-    save(step)
-    if board is not None:
-        board.close()
-    if step < recipe.steps and first:
-        said = f"step {step} of {recipe.steps}: the same command goes on from there"
-        if stop.asked:
+        run.save()
+    if run.board is not None:
+        run.board.close()
+    if run.step < recipe.steps and run.first:
+        said = f"step {run.step} of {recipe.steps}: the same command goes on from there"
+        if stop.asked or not late():  # or another process was asked
             raise Interrupted(f"stopped after {said}")
         LOG.warning("%g seconds are over after %s", seconds, said)
-    return average.module
+    return run.average.module
 
 
-def halved(recipe: R) -> R:
-    """The recipe with batches of half the size, and twice as many in a step."""
-    return replace(recipe, batch=recipe.batch // 2, parts=2 * recipe.parts)
+class _Run:
+    """A run: how far it has come, what it learned until then, and where that is kept.
+
+    `step` steps are taken. `sums` and `count` are of the figures since the last line of the log; `astray` counts the
+    last steps that taught nothing.
+    """
+
+    def __init__(
+        self, task: Task, recipe: Recipe, folder: Path, on_save: Callable[[nn.Module, int], None] | None
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.task, self.folder, self.on_save = task, folder, on_save
+        self.path = folder / "checkpoint.pt"
+        self.whole = recipe.batch
+        """As given: smaller ones were halved, now or before."""
+        state = _read(self.path) if self.path.exists() else None
+        if state is not None and (finer := _finer(recipe, state)) is not None:  # memory was short then
+            recipe = task.recipe = finer
+        self.recipe = recipe
+        self.peers = _peers(task.module, recipe)
+        self.first = self.peers is None or self.peers.is_main_process
+        self.parameters = [parameter for parameter in task.module.parameters() if parameter.requires_grad]
+        self.optimizers = _optimizers(task.module, recipe)
+        self.average = torch.optim.swa_utils.AveragedModel(
+            task.module, multi_avg_fn=_follow(recipe.ema), use_buffers=True
+        )
+        self.step, self.sums, self.count, self.astray = 0, dict[str, float](), 0, 0
+        if state is not None:
+            self.adopt(state)
+        elif recipe.begin:
+            _begin(Path(recipe.begin), task.module, self.optimizers, recipe)
+            self.average.module.load_state_dict(task.module.state_dict())
+        self.log = _Log(folder, self.step) if self.first else None
+        self.board = Board(recipe.track, folder, asdict(recipe), self.step) if self.first else None
+        if self.first:
+            (folder / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1))
+        self.began = self.saved = time.monotonic()
+
+    def adopt(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        _same(self.path, state, self.task.module, self.optimizers, self.recipe)
+        self.task.module.load_state_dict(state["module"])
+        self.average.load_state_dict(state["average"])
+        for optimizer, known in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(known)
+        self.step, self.sums, self.count = int(state["step"]), state.get("sums", {}), state.get("count", 0)
+
+    def save(self) -> None:
+        """Write a checkpoint, and show what was learned."""
+        if not self.first:
+            return
+        state = {
+            "module": self.task.module.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "kinds": [type(optimizer).__name__ for optimizer in self.optimizers],
+            "parts": self.recipe.parts,
+            "batch": self.recipe.batch,
+            "world": current().digest,
+            "step": self.step,
+            "sums": self.sums,
+            "count": self.count,
+        }
+        _write(self.path, state)
+        if isinstance(self.task, Showing):
+            with worn(self.task.module, self.average.module):
+                shown = self.task.show()
+            _hang(self.folder / "pictures", shown, self.step)
+            if self.board is not None:
+                self.board.pictures(shown, self.step)
+        if self.on_save is not None:
+            self.on_save(self.average.module, self.step)
+        self.saved = time.monotonic()
+
+    def take(self, over: Callable[[], bool]) -> bool:
+        """Take a step; returns whether one of several processes says that it is `over`."""
+        rate = self.recipe.rate(self.step)
+        for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
+            group["lr"] = rate
+        value, figures, told = self.learn(over)
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip).item()
+        if not math.isfinite(value) or not math.isfinite(norm):
+            self.skip()
+            return told
+        self.astray = 0
+        for optimizer in self.optimizers:
+            optimizer.step()
+        self.average.update_parameters(self.task.module)
+        self.step += 1
+        self.note({"loss": value, "norm": norm, **figures}, rate)
+        if time.monotonic() - self.saved > self.recipe.save_every:
+            self.save()
+        return told
+
+    def learn(self, over: Callable[[], bool]) -> tuple[float, dict[str, float], bool]:
+        """What `_learn` returns; where memory is short, with halved batches from here on."""
+        while True:
+            try:
+                return _learn(self.task, self.recipe, self.step, self.peers, over)
+            except (RuntimeError, MemoryError) as error:
+                if not machine.exhausted(error):
+                    raise
+                # The failed step's tensors live in the frames of its traceback, which may be part of a circle (under
+                # checkpointing it is): without them there is room for a checkpoint's pictures and the next try.
+                traceback.clear_frames(error.__traceback__)
+                self.halve(error)
+
+    def halve(self, error: Exception) -> None:
+        """Go on with batches of half the size and twice as many parts, unless that was done before."""
+        if self.peers is not None or self.recipe.batch < max(2, self.whole):
+            self.save()
+            raise InputError(
+                f"memory does not suffice for batches of {self.recipe.batch} (step {self.step}): give a smaller batch "
+                f"and as many more parts, or another machine; the checkpoint in {self.folder} is of this step"
+            ) from error
+        self.recipe = self.task.recipe = _divided(self.recipe, 2 * self.recipe.parts)
+        said = f"memory was short: batches of {self.recipe.batch} instead of {self.whole} from here on, two for each"
+        LOG.warning("%s (step %d)", said, self.step)
+        if self.log is not None:
+            self.log.write({"step": self.step, "said": said})
+
+    def skip(self) -> None:
+        """Leave a step out whose loss or gradient is not finite."""
+        of = _names(self.task, self.recipe, self.step)
+        if self.log is not None:
+            line = {"step": self.step, "skipped": "loss or gradient is not finite"}
+            self.log.write({**line, **({"of": of} if of else {})})
+        self.step, self.astray = self.step + 1, self.astray + 1
+        if self.astray >= PATIENCE:
+            raise InputError(
+                f"the loss was not finite in {self.astray} steps in a row, up to step {self.step - 1}"
+                f"{' (of ' + ', '.join(of) + ')' if of else ''}: lower lr, or look at those records; "
+                f"the weights of the last checkpoint in {self.folder} are whole"
+            )
+
+    def note(self, figures: Mapping[str, float], rate: float) -> None:
+        """Add up a step's figures; log the means of those since the last line, each `log_every` steps."""
+        for key, figure in figures.items():
+            self.sums[key] = self.sums.get(key, 0.0) + figure
+        self.count += 1
+        if self.step % self.recipe.log_every:
+            return
+        means = {key: round(total / self.count, 5) for key, total in self.sums.items()} | {"lr": rate}
+        seen = self.step * self.recipe.batch * self.recipe.parts
+        if self.log is not None and self.board is not None:
+            seconds = round(time.monotonic() - self.began, 1)
+            self.log.write({"step": self.step, "samples": seen, "seconds": seconds, **means})
+            self.board.figures(means, self.step)
+        self.sums, self.count = {}, 0
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Tell of an accelerator that fails. What was asked of it comes late, so that this may show anywhere."""
+        try:
+            yield
+        except RuntimeError as error:
+            if not machine.lost(error):
+                raise
+            raise ModelError(
+                f"the accelerator failed in step {self.step} ({str(error).splitlines()[0]}): start the run again, "
+                f"here or elsewhere; it goes on from the last checkpoint in {self.folder}"
+            ) from error
+
+
+def _divided(recipe: R, parts: int) -> R:
+    """The recipe with the samples of a step in that many parts."""
+    return replace(recipe, batch=recipe.batch * recipe.parts // parts, parts=parts)
+
+
+def _finer(recipe: R, state: Mapping[str, Any]) -> R | None:
+    """The recipe as a checkpoint divided it, if that has the same samples of a step in more parts."""
+    if (parts := state.get("parts", recipe.parts)) <= recipe.parts:
+        return None
+    finer = _divided(recipe, parts)
+    return finer if finer.batch == state.get("batch") else None
 
 
 @contextmanager
@@ -393,7 +454,7 @@ def _begin(path: Path, module: nn.Module, optimizers: Sequence[Any], recipe: Rec
 
 
 def _same(path: Path, state: Mapping[str, Any], module: nn.Module, optimizers: Sequence[Any], recipe: Recipe) -> None:
-    """Raise `WeightsError` unless a checkpoint is of this module, these optimizers and this division into parts."""
+    """Raise `WeightsError` unless a checkpoint is of this module, optimizers, division into parts and world."""
     theirs, ours = state["module"], module.state_dict()
     for name in sorted(theirs.keys() | ours.keys()):
         sizes = [tuple(found[name].shape) if name in found else "none" for found in (theirs, ours)]
@@ -413,6 +474,11 @@ def _same(path: Path, state: Mapping[str, Any], module: nn.Module, optimizers: S
             f"{path} has steps of {parts} parts, and the recipe says {recipe.parts}: give parts={parts}, whatever the "
             "number of processes"
         )
+    if state.get("world", current().digest) != current().digest:
+        raise WeightsError(
+            f"{path} learned from another world, or another version of it, than {current().name!r} is here: name "
+            "the world it began with (--world), or another folder; begin= goes on from its weights all the same"
+        )
 
 
 def _write(path: Path, state: Mapping[str, Any]) -> None:
@@ -426,6 +492,8 @@ def _write(path: Path, state: Mapping[str, Any]) -> None:
         os.replace(fresh, path)
     except (OSError, RuntimeError) as error:
         fresh.unlink(missing_ok=True)
+        if machine.lost(error):
+            raise
         reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
         raise UnwritableError(
             f"cannot write {path} ({reason}): free some space and start again; the checkpoint before is kept"
@@ -462,12 +530,13 @@ def _peers(module: nn.Module, recipe: Recipe) -> Accelerator | None:
 
 
 def _learn(
-    task: Task, recipe: Recipe, step: int, peers: Accelerator | None, over: bool
+    task: Task, recipe: Recipe, step: int, peers: Accelerator | None, over: Callable[[], bool]
 ) -> tuple[float, dict[str, float], bool]:
     """Leave the gradient of a step's loss in the parameters.
 
     Returns:
-        The loss and figures of all its parts, averaged; and whether, of several processes, one says time is `over`.
+        The loss and figures of all its parts, averaged; and whether, of several processes, one says that it is `over`:
+        all of them learn that in the same step, and none waits for one that left.
     """
     task.module.zero_grad(set_to_none=True)
     parts = range(recipe.parts) if peers is None else range(peers.process_index, recipe.parts, peers.num_processes)
@@ -479,18 +548,17 @@ def _learn(
         (loss if recipe.parts == 1 else loss / recipe.parts).backward()
         for key, figure in {"loss": loss.item(), **figures}.items():
             sums[key] = sums.get(key, 0.0) + figure / recipe.parts
-    if peers is not None:
-        over = _shared(task.module, sums, peers, over)
-    return sums.pop("loss"), sums, over and peers is not None
+    told = peers is not None and _shared(task.module, sums, peers, over)
+    return sums.pop("loss"), sums, told
 
 
-def _shared(module: nn.Module, sums: dict[str, float], peers: Accelerator, over: bool) -> bool:
-    """Add up gradients and figures over all processes, each kind in one exchange."""
+def _shared(module: nn.Module, sums: dict[str, float], peers: Accelerator, over: Callable[[], bool]) -> bool:
+    """Add up gradients and figures over all processes, each kind in one exchange; whether one says it is `over`."""
     gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
     total = peers.reduce(torch.cat([gradient.flatten() for gradient in gradients]), reduction="sum")
     for gradient, added in zip(gradients, total.split([gradient.numel() for gradient in gradients]), strict=True):
         gradient.copy_(added.view_as(gradient))
-    told = torch.tensor([float(over), *(sums[key] for key in sorted(sums))], dtype=torch.float64, device=total.device)
+    told = torch.tensor([float(over()), *(sums[key] for key in sorted(sums))], dtype=torch.float64, device=total.device)
     flag, *added = peers.reduce(told, reduction="sum").tolist()
     sums.update(zip(sorted(sums), added, strict=True))
     return bool(flag)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import threading
@@ -41,21 +40,15 @@ def recompute(transformer: Any) -> None:
     transformer.train()
 
 
-def failure(error: BaseException) -> str | None:
-    """`memory` if an error says that it is used up, here or on an accelerator; `lost` if an accelerator is gone.
-
-    What a lost accelerator held cannot be read any more.
-    """
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error):
-        return "memory"
-    return "lost" if isinstance(error, torch.AcceleratorError) else None
+def exhausted(error: RuntimeError | MemoryError) -> bool:
+    """Whether an error says that memory is used up, here or on an accelerator. Not every driver has a class for it."""
+    said = any(words in str(error) for words in ("can't allocate memory", "out of memory"))
+    return said or isinstance(error, (torch.OutOfMemoryError, MemoryError))
 
 
-def tidy() -> None:
-    """Give back what a failed step held."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+def lost(error: BaseException) -> bool:
+    """Whether an error says that an accelerator is gone: what it held cannot be read any more."""
+    return isinstance(error, torch.AcceleratorError) and not exhausted(error)
 
 
 class Stop:
