@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from brushloop.errors import InputError, Interrupted, ModelError, UnwritableError, WeightsError
 from brushloop.supervision.build.recipes import nearest
 from brushloop.supervision.world.worlds import current
-from brushloop.train import machine
+from brushloop.train import compact, machine
 from brushloop.train.track import Board
 
 if TYPE_CHECKING:
@@ -68,6 +68,8 @@ class Recipe:
     """Checkpoint of another run, whose averaged weights this one begins with; its optimizer and schedule begin anew."""
     precision: str = "bf16"
     """bf16 (autocast) or fp32."""
+    compact: bool = False
+    """Checkpoints of a third of the size (`train.compact`), to be moved."""
 
     def rate(self, step: int) -> float:
         """Learning rate of a step (0-based)."""
@@ -278,7 +280,11 @@ class _Run:
             "sums": self.sums,
             "count": self.count,
         }
+        if self.recipe.compact:
+            state = compact.shrunk(state)
         _write(self.path, state)
+        if self.recipe.compact and self.peers is None:  # others would not hear of it: there a resume is near, not exact
+            self.adopt(compact.whole(state))
         if isinstance(self.task, Showing):
             with worn(self.task.module, self.average.module):
                 shown = self.task.show()
@@ -437,7 +443,7 @@ def _read(path: Path) -> dict[str, Any]:
         state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
         if lacking := {"module", "average", "optimizers", "step"} - state.keys():
             raise ValueError(f"it lacks {', '.join(sorted(lacking))}")
-        return state
+        return compact.whole(state)
     except Exception as error:
         raise WeightsError(
             f"{path} is no whole checkpoint ({' '.join(str(error).split())[:120]}): remove it to begin again, or copy "
