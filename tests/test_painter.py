@@ -12,7 +12,7 @@ from PIL import Image
 
 from brushloop.errors import SizeError, WeightsError
 from brushloop.painter.base import PaintRequest
-from brushloop.painter.condition import encode_condition, join, positions, prepare, velocity
+from brushloop.painter.condition import attend, encode_condition, join, positions, prepare, velocity
 from brushloop.painter.flux import FluxPainter
 from brushloop.painter.tokens import SIDE, Window, mask, pack, to_picture, to_pixels, unpack
 
@@ -199,3 +199,19 @@ def test_missing_truncated_and_foreign_folders_are_named(folder: Path, tmp_path:
     AutoencoderKL(block_out_channels=(8,), norm_num_groups=4, latent_channels=4).save_pretrained(mixed / "transformer")
     with pytest.raises(WeightsError, match="cannot be loaded"):
         FluxPainter(str(mixed)).paint(PaintRequest("a cat", 0, (128, 128), denoising_steps=1))
+
+
+@pytest.mark.parametrize("tokens", [40, 600])
+def test_attention_is_the_same_where_a_cpu_learns(tokens: int) -> None:
+    """Written out for short sequences, fused for long ones; in both the formula."""
+    torch.manual_seed(4)
+    query, key, value = (torch.randn(2, 2, tokens, 16, requires_grad=True) for _ in range(3))
+    expected = (query @ key.transpose(2, 3) / 4).softmax(-1) @ value
+    gradients = torch.autograd.grad(expected.pow(2).sum(), (query, key, value))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = attend(query, key, value)
+    torch.testing.assert_close(found.float(), expected, atol=0.03, rtol=0.03)
+    for one, two in zip(torch.autograd.grad(found.float().pow(2).sum(), (query, key, value)), gradients, strict=True):
+        assert (one - two).norm() < 0.02 * two.norm()
+    with torch.no_grad():
+        torch.testing.assert_close(attend(query, key, value), expected, atol=1e-5, rtol=1e-4)

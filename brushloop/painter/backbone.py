@@ -97,8 +97,8 @@ class Backbone:
         """A scheduler of its own for one run: flow matching, Euler."""
         return type(self.pipeline.scheduler).from_config(self.pipeline.scheduler.config)
 
-    def read(self, text: str) -> tuple[Tensor, Tensor]:
-        """Text features (1 L D) and pooled features (1 D)."""
+    def read(self, text: str | list[str]) -> tuple[Tensor, Tensor]:
+        """Text features (B L D) and pooled features (B D) of one text or of several."""
         pipeline = self.pipeline
         length = min(512, pipeline.tokenizer_2.model_max_length)
         words, pooled, _ = pipeline.encode_prompt(text, None, max_sequence_length=length)

@@ -131,15 +131,12 @@ class Editing:
     def read(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Text features (B L D), marked where they name a picture, and pooled features (B D)."""
         with torch.no_grad():
-            read = [self.backbone.read(plain(text)) for text in texts]
-        words = [each.clone() for each, _ in read]
+            words, pooled = self.backbone.read([plain(text) for text in texts])
         if self.editor is not None:
             marks: Indicators = self.editor.indicators
-            words = [
-                marks.words(each, text, self.backbone.spans(plain(text)))
-                for each, text in zip(words, texts, strict=True)
-            ]
-        return torch.cat(words), torch.cat([pooled for _, pooled in read])
+            each = zip(words.split(1), texts, strict=True)
+            words = torch.cat([marks.words(one, text, self.backbone.spans(plain(text))) for one, text in each])
+        return words, pooled
 
     def units(self, cases: Sequence[Case], named: bool, side: int) -> tuple[Tensor, Tensor]:
         """The pictures before with their regions, and the references that the texts name, in one sequence."""

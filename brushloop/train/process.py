@@ -124,9 +124,8 @@ class Processes:
         free = [frame for frame in range(layout.frames) if frame not in given]
         high, wide = sheet.size
         texts = ["" if rng.random() < 0.1 else text for _, _, text in made]
-        length = min(512, self.pipeline.tokenizer_2.model_max_length)
         with torch.no_grad():
-            words, pooled, _ = self.pipeline.encode_prompt(texts, None, max_sequence_length=length)
+            words, pooled = self.backbone.read(texts)
         mixed, t, target = noised(clean[:, free].flatten(1, 2))
         layers.mix(self.transformer, omega.to(self.device), "process")  # also for blocks that are computed again
         with autocast(self.device, self.recipe.precision):

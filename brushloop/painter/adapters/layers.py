@@ -54,7 +54,9 @@ class AsymmetricLinear(LoraLinear):
 
     def _delta(self, name: str, x: Tensor) -> Tensor:
         up = self.lora_B[name].weight.view(-1, self.out_features, self.r[name])
-        hidden = self.lora_A[name](self.lora_dropout[name](x.to(up.dtype)))
+        if not torch.is_autocast_enabled(x.device.type):  # which takes x as it is
+            x = x.to(up.dtype)
+        hidden = self.lora_A[name](self.lora_dropout[name](x))
         omega = self.omegas.get(name)
         if omega is None and len(up) > 1:
             raise RuntimeError(f"adapter {name!r} has {len(up)} domains: set their weights with mixing(transformer, ω)")

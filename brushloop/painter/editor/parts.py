@@ -27,6 +27,7 @@ from torch.nn import functional as F
 
 from brushloop.canvas import EditType
 from brushloop.edits import Expert
+from brushloop.painter.condition import attend
 
 EXPERTS = len(Expert)
 TASKS = ("general", *(kind.value for kind in EditType))
@@ -163,7 +164,7 @@ class VisualPrompt:
         taken, batch = torch.zeros_like(asked), torch.arange(len(asked), device=asked.device)
         for share, expert in zip(self.shares.unbind(1), self.chosen.unbind(1), strict=True):
             key, value = (each[batch, expert].transpose(1, 2).to(asked.dtype) for each in (keys, values))
-            seen = F.scaled_dot_product_attention(asked, key, value)
+            seen = attend(asked, key, value)
             taken = taken + share[:, None, None, None].to(seen) * seen
         taken = (layer.opening.to(taken) * taken).transpose(1, 2)
         return torch.cat([mixed[:, : self.words], mixed[:, self.words :] + taken], dim=1)
