@@ -108,6 +108,8 @@ def build(tokens: PreTrainedTokenizerFast, sight: int = 192, text: int = 256) ->
         scale_factor=2,
     )  # fmt: skip
     model = Idefics3ForConditionalGeneration(config)
+    if device().type == "cpu":  # where fused attention takes long backward (`painter.condition.attend`)
+        model.set_attn_implementation("eager")
     start_as_convolution(model.model.vision_model)
     return model
 
