@@ -189,6 +189,16 @@ def _made(given: argparse.Namespace) -> list[Path]:
     return [made, install(given.name, made)] if given.install and given.name in INSTALLED else [made]
 
 
+def _dry(given: argparse.Namespace) -> tuple[str, str, Sequence[str], int, Sequence[str]]:
+    """What to estimate: recipe, base, settings, side of pictures, records."""
+    base = given.base or str(SHIPPED / "painter")
+    if given.name == "supervise":
+        if given.painter or not given.vlm:
+            raise InputError("of supervise a dry run estimates the vision-language model: name that by --vlm alone")
+        base = _base(given.vlm) or str(SHIPPED / "vlm")
+    return given.name, base, given.set, given.side, given.records
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m brushloop.train", description=__doc__)
@@ -201,7 +211,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, help="CPU threads")
     parser.add_argument("--world", default="small", help="what is learned from: small, which ships, or a larger world")
     parser.add_argument("--base", help="FLUX.1 folder under process, recraft, instruct and editor")
-    parser.add_argument("--dry-run", action="store_true", help="what a step over that base takes, without its weights")
+    parser.add_argument("--dry-run", action="store_true", help="what a step takes, without weights (docs/bases.md)")
+    parser.add_argument("--side", type=int, default=1024, help="pixels of a picture that --vlm reads, for --dry-run")
     parser.add_argument("--tflops", type=float, default=590.0, help="10^12 operations a second, for --dry-run")
     parser.add_argument("--install", action="store_true", help="copy the result into the package")
     records = parser.add_argument_group("supervise and sample")
@@ -219,7 +230,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.dry_run:
             from brushloop.train import dry
 
-            print(dry.estimate(given.name, given.base or str(SHIPPED / "painter"), given.set).told(given.tflops))
+            print(dry.estimate(*_dry(given)).told(given.tflops))
             return 0
         with within(given.world):
             for path in _made(given):

@@ -1,50 +1,40 @@
 """What a step over a real base takes, measured without it: shapes, parameters, arithmetic, memory.
 
 The recipe's own step, loss and gradients, is taken with fake tensors (`torch._subclasses.fake_tensor`), which have
-shapes, types and devices and no numbers, over a transformer of the base's true configuration. What does not fit there
-would not fit on an accelerator either. Parameters are counted; arithmetic is torch's own count of it; memory is the
-largest sum of tensors that live at once.
+shapes, types and devices and no numbers, over a model of the base's true configuration (`outlines`). What does not fit
+there would not fit on an accelerator either. Parameters are counted; arithmetic is torch's own count of it; memory is
+the largest sum of tensors that live at once.
 
     python -m brushloop.train process --base flux1-dev --dry-run --set rank=64 --set side=1024 --set batch=2
+    python -m brushloop.train supervise --vlm qwen2.5-vl-7b --dry-run --side 1024 --set rank=64 --set batch=2
 """
 
 from __future__ import annotations
 
 import gc
-import json
+import math
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from types import SimpleNamespace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
-from brushloop.canvas import ModelRef
 from brushloop.errors import InputError
-from brushloop.painter.backbone import Backbone
-from brushloop.painter.condition import prepare
-from brushloop.painter.eighths import shrink
-from brushloop.train import editing, process
+from brushloop.train import editing, process, supervise
 from brushloop.train.editing import Editing
-from brushloop.train.loop import Over, fitted
+from brushloop.train.loop import Over, Recipe, fitted
+from brushloop.train.outlines import Outline, Usual
 from brushloop.train.process import Processes
 
-FLUX1_DEV: dict[str, Any] = {
-    "in_channels": 64, "num_layers": 19, "num_single_layers": 38, "attention_head_dim": 128, "num_attention_heads": 24,
-    "joint_attention_dim": 4096, "pooled_projection_dim": 768, "axes_dims_rope": (16, 56, 56), "guidance_embeds": True,
-}  # fmt: skip
-BASES: dict[str, dict[str, Any]] = {
-    "flux1-dev": FLUX1_DEV, "flux1-schnell": {**FLUX1_DEV, "guidance_embeds": False},
-}  # fmt: skip
-"""Configurations that are known without a folder, from the model cards of Black Forest Labs."""
-WORDS = 512
-"""Text tokens that FLUX.1 reads."""
+SIDE = 1024
+"""Pixels along a side of a picture that a vision-language model reads, where nothing else is said."""
 GIB = 2**30
 
 
@@ -62,12 +52,14 @@ class Estimate:
     """Floating-point operations of a step, forward and backward."""
     held: int
     """Bytes of activations and gradients at the most, beside parameters."""
+    note: str = ", without text encoders"
+    """What else is to be said."""
 
     @property
     def memory(self) -> int:
         """Bytes in all: the base; of what learns, weights, AdamW's two moments and the average in float32.
 
-        Text encoders and autoencoder are not in it.
+        A painter's text encoders and autoencoder are not in it.
         """
         return self.stored + 16 * self.learned + self.held
 
@@ -77,56 +69,8 @@ class Estimate:
             f"{self.base / 1e9:.2f} B parameters stand still, {self.learned / 1e6:.1f} M learn; a step is "
             f"{self.flops / 1e12:.1f} TFLOP ({self.flops / tflops / 1e12:.2f} s at {tflops:g} TFLOP/s) and holds "
             f"{self.memory / GIB:.1f} GiB ({self.stored / GIB:.1f} base, {16 * self.learned / GIB:.1f} adapter and "
-            f"optimizer, {self.held / GIB:.1f} activations and gradients), without text encoders"
+            f"optimizer, {self.held / GIB:.1f} activations and gradients){self.note}"
         )
-
-
-class Outline(Backbone):
-    """A base of which only the transformer's configuration is known.
-
-    Args:
-        name: one of `BASES`, or a folder with `transformer/config.json`; no weights need to be there.
-
-    Raises:
-        InputError: neither.
-    """
-
-    def __init__(self, name: str, small: bool = False) -> None:
-        from diffusers import FluxTransformer2DModel
-
-        config = Path(name) / "transformer" / "config.json"
-        if name not in BASES and not config.is_file():
-            raise InputError(f"no base {name!r} to estimate: name {', '.join(BASES)}, or a folder with {config}")
-        told = BASES.get(name) or json.loads(config.read_text())
-        before = torch.get_default_dtype()
-        torch.set_default_dtype(torch.bfloat16)
-        try:
-            transformer = prepare(FluxTransformer2DModel.from_config(told))
-        finally:
-            torch.set_default_dtype(before)
-        if small:
-            shrink(transformer)
-        self.ref = ModelRef(id=name)
-        self._device = transformer.device
-        self.pipeline = SimpleNamespace(  # what stands still beside it takes no part
-            transformer=transformer, vae=nn.Identity(), text_encoder=nn.Identity(), text_encoder_2=nn.Identity(),
-            vae_scale_factor=8, tokenizer_2=SimpleNamespace(model_max_length=WORDS), encode_prompt=self._prompt,
-        )  # fmt: skip
-
-    def _prompt(self, texts: str | Sequence[str], *_: Any, max_sequence_length: int) -> tuple[Tensor, Tensor, None]:
-        number, config = 1 if isinstance(texts, str) else len(texts), self.transformer.config
-        words = torch.zeros(number, max_sequence_length, config.joint_attention_dim, dtype=torch.bfloat16)
-        return words, torch.zeros(number, config.pooled_projection_dim, dtype=torch.bfloat16), None
-
-    def spans(self, text: str) -> list[tuple[int, int]]:
-        """Every token stands for nothing."""
-        return [(0, 0)] * WORDS
-
-    def encode(self, pictures: Sequence[Any]) -> Tensor:
-        """As many tokens as the pictures have."""
-        size = pictures[0].size
-        tokens = (size[0] // self.unit) * (size[1] // self.unit)
-        return torch.zeros(len(pictures), tokens, self.transformer.config.in_channels)
 
 
 class Held(TorchDispatchMode):
@@ -165,35 +109,67 @@ class Held(TorchDispatchMode):
         self.now -= size
 
 
-def estimate(name: str, base: str, settings: Sequence[str] = ()) -> Estimate:
-    """One step of `process`, `recraft`, `instruct` or `editor` over a base, with fields of the recipe set.
+class Pretence(FakeTensorMode):
+    """Fake tensors, but for whole numbers: grids, places and masks are computed truly, for shapes follow from them."""
+
+    def __init__(self) -> None:
+        super().__init__(allow_non_fake_inputs=True)
+
+    def dispatch(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """What an operation gives: a true tensor if it was given true ones only, or makes whole numbers of nothing."""
+        given = [each for each in tree_leaves((args, kwargs)) if isinstance(each, Tensor)]
+        if given and not any(isinstance(each, FakeTensor) for each in given):
+            return func(*args, **(kwargs or {}))
+        if func is torch.ops.aten._local_scalar_dense.default and args[0].is_floating_point():
+            return math.nan  # a number that is only told
+        if func in PLACES:  # as many as the mask has, which is known
+            places = [part for mask in args[1] for part in _places(mask)]
+            args = (args[0], places, *args[2:])
+        out = super().dispatch(func, types, args, kwargs)
+        if given or not isinstance(out, Tensor) or out.is_floating_point():
+            return out
+        return func(*args, **(kwargs or {}))
+
+
+PLACES = (torch.ops.aten.index.Tensor, torch.ops.aten.index_put.default, torch.ops.aten.index_put_.default)
+
+
+def _places(mask: Tensor | None) -> Sequence[Tensor | None]:
+    return mask.nonzero(as_tuple=True) if mask is not None and mask.dtype == torch.bool else [mask]
+
+
+def estimate(
+    name: str, base: str, settings: Sequence[str] = (), side: int = SIDE, records: Sequence[str] = ()
+) -> Estimate:
+    """One step of a recipe of `TASKS` over a base, with fields of the recipe set.
+
+    Args:
+        side: of the pictures that a vision-language model reads, pixels; a painter's is a field of its recipe.
+        records: folders whose records it learns; by default a few are built.
 
     Raises:
         InputError: another recipe, no such field of it, or no such base.
     """
-    from torch._subclasses.fake_tensor import FakeTensorMode
-    from torch.fx.experimental.symbolic_shapes import ShapeEnv
-
     if name not in TASKS:
         raise InputError(f"only steps over a frozen base are estimated ({', '.join(TASKS)}), not those of {name}")
-    recipe = fitted(TASKS[name][0], settings)
+    recipe, build = TASKS[name]
     counting = FlopCounterMode(display=False, custom_mapping=ATTENTION)
     with torch.device("meta"):
-        task = _task(name, Outline(base, recipe.small), recipe)
-    with FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv()):
+        task, whole, note = build(fitted(recipe, settings), base, side, records)
+    with Pretence():
         task.device = torch.device("cpu")
-        _pretend(task.transformer, task.module)
+        _pretend(whole, task.module)
         learned = sum(parameter.numel() for parameter in task.module.parameters())
-        still = set(task.transformer.parameters()) - set(task.module.parameters())
+        still = set(whole.parameters()) - set(task.module.parameters())
         gc.collect()
         gc.freeze()  # what is there stays: only what the step leaves is looked through
         try:
-            with Held(task.transformer, task.module) as held, counting:
+            with Held(whole, task.module) as held, counting:
                 task.loss(0)[0].backward()
         finally:
             gc.unfreeze()
     numbers, stored = sum(each.numel() for each in still), sum(each.nbytes for each in still)
-    return Estimate(numbers, stored, learned, counting.get_total_flops(), held.most)
+    return Estimate(numbers, stored, learned, counting.get_total_flops(), held.most, note)
 
 
 def _pretend(*modules: nn.Module) -> None:
@@ -202,7 +178,7 @@ def _pretend(*modules: nn.Module) -> None:
     for module in (part for whole in modules for part in whole.modules()):
         for name, buffer in module._buffers.items():
             if buffer is not None and buffer.is_meta:
-                module._buffers[name] = torch.empty(buffer.shape, dtype=buffer.dtype, device="cpu")
+                module._buffers[name] = torch.zeros(buffer.shape, dtype=buffer.dtype, device="cpu")
         for name, parameter in module._parameters.items():
             if parameter is not None and parameter.is_meta:
                 if parameter not in known:
@@ -226,19 +202,33 @@ ATTENTION = {
 """How to count what torch's own counter does not know."""
 
 
-TASKS: dict[str, tuple[Over, type[Processes] | type[Editing], str]] = {
-    "process": (process.RECIPE, Processes, ""), "recraft": (process.RECRAFT, Processes, "process"),
-    "instruct": (editing.INSTRUCT, Editing, ""), "editor": (editing.EDITOR, Editing, "edit"),
-}  # fmt: skip
-"""Recipes over a frozen base, and for a second stage the name of the first one's adapter."""
+Task = Processes | Editing | Usual
 
 
-def _task(name: str, base: Backbone, recipe: Over) -> Processes | Editing:
-    """What takes the step; a second stage stands on what a first one would have left."""
-    _, kind, first = TASKS[name]
-    task = kind(recipe, base)
-    if not first:
-        return task
-    learned = task.adapter(task.module)
-    base.transformer.delete_adapters(first)
-    return kind(recipe, base, learned)
+def _paints(
+    kind: type[Processes] | type[Editing], first: str, recipe: Over, base: str, *_: Any
+) -> tuple[Task, nn.Module, str]:
+    """A task over a painter; a second stage stands on what a first one would have left."""
+    outline = Outline(base, recipe.small)
+    task = kind(recipe, outline)
+    if first:
+        learned = task.adapter(task.module)
+        outline.transformer.delete_adapters(first)
+        task = kind(recipe, outline, learned)
+    return task, task.transformer, Estimate.note
+
+
+def _reads(recipe: supervise.Dense, *base: Any) -> tuple[Task, nn.Module, str]:
+    """A task over a vision-language model."""
+    task = Usual(recipe, *base)
+    return task, task.model, task.told
+
+
+TASKS: dict[str, tuple[Recipe, Callable[..., tuple[Task, nn.Module, str]]]] = {
+    "process": (process.RECIPE, partial(_paints, Processes, "")),
+    "recraft": (process.RECRAFT, partial(_paints, Processes, "process")),
+    "instruct": (editing.INSTRUCT, partial(_paints, Editing, "")),
+    "editor": (editing.EDITOR, partial(_paints, Editing, "edit")),
+    "supervise": (supervise.VLM, _reads),
+}
+"""Recipes over a frozen base: their numbers; and the task over a base, that base, and what else is to be said."""

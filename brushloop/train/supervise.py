@@ -365,6 +365,11 @@ class Pen:
         self.bare = (self.weights.folder / "world.json").is_file()
         """Whether it learns the questions alone, as the embedded model does, without the instructions before them."""
         self.model.eval().to(self.device)
+        self.learn()
+
+    def learn(self) -> None:
+        """Lay the adapter over the model, if there is a rank; and say what learns."""
+        recipe = self.recipe
         torch.manual_seed(recipe.seed)
         self.module: nn.Module = self.model
         if recipe.rank:
