@@ -25,7 +25,7 @@ from brushloop.errors import InputError, Interrupted, ModelError, WeightsError
 from brushloop.painter.adapters import files
 from brushloop.supervision.world.worlds import LARGE, only
 from brushloop.train import machine
-from brushloop.train.__main__ import install, run
+from brushloop.train.__main__ import install, main, run
 from brushloop.train.loop import Recipe, fit, worn
 from brushloop.train.vlm import on_sheet
 
@@ -440,3 +440,10 @@ def test_what_is_drawn_is_mapped_onto_the_sheet() -> None:
     far = Element(name="dog", boxes=((60, 60, 90, 90),))
     (shown,) = on_sheet((cat, far), [(5.0, 5.0, 45.0, 45.0)])
     assert (shown.name, shown.boxes) == ("cat", ((6, 6, 44, 44),))
+
+
+@pytest.mark.parametrize("option", ["--out", "--painter", "--records"])
+def test_an_option_that_a_recipe_would_not_hear_is_told(capsys: pytest.CaptureFixture[str], option: str) -> None:
+    assert main(["instruct", "--runs", "here", option, "there"]) == InputError.exit_code
+    told = capsys.readouterr().err
+    assert f"{option} is for supervise and sample: a run of instruct lies at here/instruct" in told

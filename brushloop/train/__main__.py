@@ -184,6 +184,13 @@ def _made(given: argparse.Namespace) -> list[Path]:
     """Do what the command line says; returns what was written."""
     if given.name in ON_RECORDS:
         return (supervise if given.name == "supervise" else sample)(given)
+    for option in ("records", "painter", "vlm", "teacher", "out"):
+        if getattr(given, option):
+            where = given.runs / given.name
+            raise InputError(
+                f"--{option} is for {' and '.join(ON_RECORDS)}: a run of {given.name} lies at {where} "
+                "(--runs names another folder), and --base what its adapter is laid over"
+            )
     debug, base = given.recipe == "debug", given.base and Path(given.base)
     made = run(given.name, given.runs, given.steps, given.seconds, debug, given.set, base)
     return [made, install(given.name, made)] if given.install and given.name in INSTALLED else [made]
