@@ -306,6 +306,37 @@ def test_a_signal_to_one_of_two_processes_ends_both_after_the_same_step(tmp_path
     assert (tmp_path / "told-1").read_text() == "returned" and steps(tmp_path) == 6
 
 
+class Turning(Line):
+    """Batches take turns: each kind teaches a module of its own, under a figure of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.module: Any = nn.ModuleList([nn.Linear(1, 1), nn.Linear(1, 1), nn.Linear(1, 1)])
+
+    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        x = torch.randn(16, 1, generator=torch.Generator().manual_seed(step))
+        turn = step % 2 if step < 80 else 1  # of two processes each has one kind; later both have the second
+        loss = (self.module[turn](x) - 2 * x - 1).pow(2).mean()
+        return loss, {f"turn {turn}": loss.item()}
+
+
+def fit_turning_in_one_of_several(folder: Path) -> None:
+    torch.set_num_threads(1)
+    fit(Turning(), replace(RECIPE, parts=4, weight_decay=0.1), folder)
+
+
+def test_processes_may_meet_other_parts_of_a_module_and_other_figures(tmp_path: Path) -> None:
+    alone = fit(Turning(), replace(RECIPE, parts=4, weight_decay=0.1), tmp_path / "one").state_dict()
+    debug_launcher(fit_turning_in_one_of_several, (tmp_path / "two",), num_processes=2)
+    kept = torch.load(tmp_path / "two" / "checkpoint.pt", weights_only=True)["average"]
+    for name, value in alone.items():
+        torch.testing.assert_close(kept[f"module.{name}"], value, rtol=1e-5, atol=1e-6)
+    one, two = ((tmp_path / name / "log.jsonl").read_text().splitlines() for name in ("one", "two"))
+    for mine, theirs in zip(map(json.loads, one), map(json.loads, two), strict=True):
+        assert mine.keys() == theirs.keys() and "turn 1" in mine
+        assert mine["turn 1"] == pytest.approx(theirs["turn 1"], rel=1e-4)
+
+
 def fit_in_one_of_several(folder: Path) -> None:
     torch.set_num_threads(1)
     average = fit(Line(), Recipe(**{**vars(RECIPE), "parts": 4}), folder)

@@ -559,15 +559,25 @@ def _learn(
 
 
 def _shared(module: nn.Module, sums: dict[str, float], peers: Accelerator, over: Callable[[], bool]) -> bool:
-    """Add up gradients and figures over all processes, each kind in one exchange; whether one says it is `over`."""
-    gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
+    """Add up gradients and figures over all processes; whether one says it is `over`.
+
+    A part may leave parameters out (an editor's projector, where nothing is followed) and have figures of its own.
+    """
+    from accelerate.utils import gather_object
+
+    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    found = gather_object([(over(), dict(sums), [parameter.grad is not None for parameter in parameters])])
+    told, figures, known = zip(*found, strict=True)
+    met = [parameter for parameter, *some in zip(parameters, *known, strict=True) if any(some)]
+    gradients = [torch.zeros_like(each) if each.grad is None else each.grad for each in met]
     total = peers.reduce(torch.cat([gradient.flatten() for gradient in gradients]), reduction="sum")
-    for gradient, added in zip(gradients, total.split([gradient.numel() for gradient in gradients]), strict=True):
-        gradient.copy_(added.view_as(gradient))
-    told = torch.tensor([float(over()), *(sums[key] for key in sorted(sums))], dtype=torch.float64, device=total.device)
-    flag, *added = peers.reduce(told, reduction="sum").tolist()
-    sums.update(zip(sorted(sums), added, strict=True))
-    return bool(flag)
+    for parameter, added in zip(met, total.split([gradient.numel() for gradient in gradients]), strict=True):
+        parameter.grad = added.view_as(parameter).clone()
+    sums.clear()
+    for own in figures:
+        for key, figure in own.items():
+            sums[key] = sums.get(key, 0.0) + figure
+    return any(told)
 
 
 def _optimizers(module: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
