@@ -113,7 +113,7 @@ def paint(number: int, steps: int, rows: list[str]) -> None:
                     kind = None if row == "first stage" else one.kind
                     made = painter.paint(PaintRequest(
                         one.text, at, one.before.size, one.before, one.regions, denoising_steps=steps, kind=kind,
-                        visual=one.visual if kind else None,
+                        visual=one.visual,
                     ))  # fmt: skip
                     if at % number < 3:
                         _sheet(row, name, one, made)

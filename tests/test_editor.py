@@ -21,7 +21,7 @@ from brushloop.painter.editor.model import Config, Editor, attentions, read, wri
 from brushloop.painter.editor.painter import EditorPainter, drawn, near
 from brushloop.painter.editor.parts import EXPERTS, Experts, Resampler, Router, VisualPrompt
 from brushloop.painter.editor.vision import PLACE, Vision
-from brushloop.painter.units import Indicators, check, mask_tokens, named, places, plain
+from brushloop.painter.units import FOLLOWED, Indicators, Unit, check, join, mask_tokens, named, places, plain
 
 KINDS = (EditType.TONE, EditType.SKETCH, EditType.MOVE, EditType.OUTPAINT)
 
@@ -184,6 +184,15 @@ def test_a_mask_becomes_the_tokens_that_the_embedded_painter_learned() -> None:
     assert mask_tokens(drawn((), (30, 10)), 2, 5, 20).unique().tolist() == [-1.0]
 
 
+def test_a_picture_that_is_followed_stands_on_the_other_side_of_what_is_painted() -> None:
+    codes, tokens = Indicators(4, 6), torch.zeros(1, 2, 4)
+    codes.of_picture.data.fill_(1.0)
+    canvas, followed = Unit(tokens, (1, 2), tokens + 3), Unit(tokens + 5, (1, 2), None, FOLLOWED)
+    joined, ids = join([canvas, followed], codes)
+    assert ids[:, 0].tolist() == [1, 1, 2, 2, -1, -1] and ids[4:, 1:].tolist() == ids[:2, 1:].tolist()
+    assert joined[0, :, 0].tolist() == [1, 1, 3, 3, 5, 5], "no text names it: it bears no mark"
+
+
 def test_reference_pictures_keep_their_ratio_and_stay_within_the_tokens_of_the_canvas() -> None:
     for size in ((64, 64), (20, 10_000), (10_000, 20), (1, 1), (300, 200)):
         rows, columns = near(size, 12)
@@ -197,8 +206,8 @@ def test_reference_pictures_keep_their_ratio_and_stay_within_the_tokens_of_the_c
 def test_an_untaught_editor_leaves_its_base_as_it_is(base: Path) -> None:
     """Gates, differences and indicators at zero: the experts' path equals the general path exactly."""
     painter = EditorPainter(str(base), editor(taught=False))
-    general = painter.paint(request())
     for kind, visual in ((EditType.TONE, None), (EditType.SKETCH, canvas())):
+        general = painter.paint(request(visual=visual))
         assert painter.paint(request(kind=kind, visual=visual)).tobytes() == general.tobytes()
     assert painter.paint(request(seed=4)).tobytes() != general.tobytes()
 

@@ -19,7 +19,7 @@ from brushloop.painter.adapters import files
 from brushloop.painter.base import PaintRequest
 from brushloop.painter.editor.model import read
 from brushloop.painter.editor.painter import EditorPainter
-from brushloop.supervision.world.cases import WORLD, case
+from brushloop.supervision.world.cases import WORLD, Case, case
 from brushloop.train import editing
 from brushloop.train.loop import fit
 
@@ -95,7 +95,7 @@ def test_the_loss_falls_and_only_its_own_part_learns(base: Path, runs: Path, sta
     task = editing.Editing(replace(editing.EDITOR, batch=3), base, first, SIZES)
     frozen = {key: value.clone() for key, value in task.transformer.named_parameters() if not value.requires_grad}
     assert (stage == "editor") == (len(frozen) == len(list(task.transformer.parameters())))
-    assert set(task.kinds) == set(STAGE_ONE if stage == "instruct" else WORLD)
+    assert set(task.kinds) == set(editing.FIRST if stage == "instruct" else WORLD)
     task.kinds = (EditType.COLOR,) if stage == "instruct" else (EditType.SKETCH, EditType.BOX, EditType.TONE)
     optimizer = torch.optim.Adam(task.module.parameters(), 5e-2)
 
@@ -142,6 +142,24 @@ def test_a_reference_may_be_named_in_the_text(base: Path, runs: Path, monkeypatc
         grad = task.editor.indicators.of_picture.grad
         learned.append(grad is not None and bool(grad[1].abs().sum() > 0))
     assert any(learned), "the indicator of picture 1"
+
+
+def test_a_batch_follows_pictures_or_none_does(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task, kinds = editing.Editing(replace(DEBUG, batch=4), base), []
+    assert set(STAGE_ONE) < set(task.kinds)
+    units = task.units
+
+    def heard(cases: list[Case], number: int | None) -> tuple[torch.Tensor, torch.Tensor]:
+        assert all((each.visual is not None) == (number is not None) for each in cases)
+        tokens, ids = units(cases, number)
+        assert (-1 in ids[:, 0]) == (number is not None) and tokens.shape[1] == len(ids)
+        kinds.append({each.kind for each in cases})
+        return tokens, ids
+
+    monkeypatch.setattr(task, "units", heard)
+    for step in range(8):
+        task.loss(step)
+    assert any(some & set(STAGE_ONE) for some in kinds) and any(some - set(STAGE_ONE) for some in kinds)
 
 
 def test_a_stage_without_the_one_before_is_told(base: Path, tmp_path: Path) -> None:

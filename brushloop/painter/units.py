@@ -1,7 +1,8 @@
 """Condition units: pictures that a text speaks of, as clean tokens in one sequence (ACE, sections 3.1 and 3.2).
 
 A picture's place in the sequence is its number: the canvas is picture 0, at position index 1, and its mask at index
-2; picture k stands at 2k + 1 and 2k + 2. In a text `{image}` is picture 0, `{image1}` picture 1, and so on. A
+2; picture k stands at 2k + 1 and 2k + 2. One that an edit follows (a sketch, a depth map) has no number and stands
+at index -1, on the other side of what is painted. In a text `{image}` is picture 0, `{image1}` picture 1, and so on. A
 learned indicator of a number is added to the picture's tokens and to the text where it is named, so that one leads
 to the other. The indicators begin at zero: a base that was never taught them computes what it did before.
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 MOST = 16
 """Pictures of one request, those of earlier turns among them."""
+FOLLOWED = -1
+"""In the place of a number: a picture that an edit follows, which no text names."""
 MARK = re.compile(r"\{image(\d*)\}")
 
 
@@ -132,8 +135,10 @@ def join(units: Sequence[Unit], indicators: Indicators | None = None) -> tuple[T
     """Tokens (B M C) and position ids (M 3) of all units in one sequence."""
     tokens, ids = [], []
     for unit in units:
-        own = indicators.picture(unit.tokens, unit.number) if indicators else unit.tokens
-        tokens.append(own)
+        if indicators is not None and unit.number != FOLLOWED:
+            tokens.append(indicators.picture(unit.tokens, unit.number))
+        else:
+            tokens.append(unit.tokens)
         ids.append(positions(*unit.size, 2 * unit.number + 1))
         if unit.mask is not None:
             tokens.append(unit.mask)

@@ -1,10 +1,11 @@
 """Recipes `instruct` and `editor`: an editor that knows which kind of edit it is doing (AnyEdit, section 4.3).
 
 `instruct` is the first stage, instruction understanding: a LoRA over the base learns seven kinds of edit from words,
-with the picture before as a clean condition unit; picture and text are each left out of 5% of the batches or texts,
-for guidance. `editor` is the second stage, task tuning: base and LoRA stand still, and the projector, the task
-embeddings, the router, the experts and the indicators learn every kind that the small world can show. The visual
-prompt need not be left out there: without it the editor is the frozen first stage.
+with the picture before as a clean condition unit, and those that follow a picture, with that as a second one;
+pictures and text are each left out of 5% of the batches or texts, for guidance. `editor` is the second stage, task
+tuning: base and LoRA stand still, and the projector, the task embeddings, the router, the experts and the indicators
+learn every kind that the small world can show. The visual prompt need not be left out there: without it the editor is
+the frozen first stage.
 
 The paper trains at 256 px; the embedded base paints 128.
 
@@ -24,7 +25,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from brushloop.canvas import EditType
-from brushloop.edits import STAGE_ONE
+from brushloop.edits import DEFINITIONS, STAGE_ONE
 from brushloop.errors import InputError
 from brushloop.painter.adapters import files, layers
 from brushloop.painter.adapters.adapter import Adapter
@@ -33,7 +34,7 @@ from brushloop.painter.condition import encode_condition, positions, velocity
 from brushloop.painter.editor.model import Config, Editor, write
 from brushloop.painter.editor.painter import drawn
 from brushloop.painter.editor.vision import Vision
-from brushloop.painter.units import Indicators, Unit, join, mask_tokens, plain
+from brushloop.painter.units import FOLLOWED, Indicators, Unit, join, mask_tokens, plain
 from brushloop.supervision.world.cases import WORLD, Case, case
 from brushloop.supervision.world.scenes import CANVAS
 from brushloop.train.flow import guidance, noised, still
@@ -42,6 +43,8 @@ from brushloop.train.machine import autocast, recompute
 
 INSTRUCT = Over(steps=6000, batch=8, lr=7e-4, warmup=100, ema=0.998, weight_decay=0.0, stable=True, log_every=40)
 EDITOR = Over(steps=6000, batch=8, lr=5e-4, warmup=100, ema=0.998, stable=True, log_every=40)
+FIRST = (*STAGE_ONE, *(kind for kind in WORLD if DEFINITIONS[kind].visual))
+"""What the first stage learns."""
 DROPPED = 0.05
 """How often each condition is left out."""
 UNTOLD = 0.3
@@ -75,7 +78,7 @@ class Editing:
         self.editor: Editor | None = None
         self.module: nn.Module
         if learned is None:
-            self.kinds: Sequence[EditType] = STAGE_ONE
+            self.kinds: Sequence[EditType] = FIRST
             layers.add(self.transformer, ["edit"], rank=recipe.rank, name="edit")
             self.module = layers.learning(self.transformer, "edit")
         else:
@@ -91,11 +94,14 @@ class Editing:
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         """The loss of one step's batch, which mixes kinds of edit."""
         rng = random.Random(f"editing/{self.recipe.seed}/{step}")
-        cases = [case(rng, rng.choice(self.kinds)) for _ in range(self.recipe.batch)]
+        kind = rng.choice(self.kinds)
+        number = FOLLOWED if DEFINITIONS[kind].visual else None  # a batch of one form: all follow a picture, or none
+        kinds = [each for each in self.kinds if DEFINITIONS[each].visual == DEFINITIONS[kind].visual]
+        if self.editor is not None and kind is EditType.REFERENCE and rng.random() < 0.5:
+            kinds, number = [kind], 1
+        cases = [case(rng, rng.choice(kinds)) for _ in range(self.recipe.batch)]
         cases = [replace(each, regions=()) if rng.random() < UNTOLD else each for each in cases]
-        named = [self.editor is not None and each.kind is EditType.REFERENCE and rng.random() < 0.5 for each in cases]
-        if any(named):  # a batch of one form: the reference is a unit of its own, which the text names
-            cases = [each for each, own in zip(cases, named, strict=True) if own]
+        if number == 1:
             cases = [replace(each, text="replace it with {image1}") for each in cases]
         side = self.side
         clean = self.encode([each.after for each in cases])
@@ -106,7 +112,7 @@ class Editing:
         with autocast(self.device, self.recipe.precision):
             condition = None
             if not blind:
-                condition = encode_condition(self.transformer, *self.units(cases, any(named), side))
+                condition = encode_condition(self.transformer, *self.units(cases, number))
             prompt, balance = None, torch.zeros((), device=self.device)
             if self.editor is not None:
                 prompt, balance = self.editor.prompt(
@@ -138,14 +144,14 @@ class Editing:
             words = torch.cat([marks.words(one, text, self.backbone.spans(plain(text))) for one, text in each])
         return words, pooled
 
-    def units(self, cases: Sequence[Case], named: bool, side: int) -> tuple[Tensor, Tensor]:
-        """The pictures before with their regions, and the references that the texts name, in one sequence."""
-        channels = self.transformer.config.in_channels
+    def units(self, cases: Sequence[Case], number: int | None) -> tuple[Tensor, Tensor]:
+        """The pictures before with their regions and, under a `number`, those that are followed, in one sequence."""
+        side, channels = self.side, self.transformer.config.in_channels
         drawings = [mask_tokens(drawn(each.regions, (side * 8, side * 8)), side, side, channels) for each in cases]
         masks = torch.stack(drawings).to(self.device)
         found = [Unit(self.encode([each.before for each in cases]), (side, side), masks)]
-        if named:
-            found.append(Unit(self.encode([each.visual for each in cases]), (side, side), None, 1))
+        if number is not None:
+            found.append(Unit(self.encode([each.visual for each in cases]), (side, side), None, number))
         tokens, ids = join(found, self.editor.indicators if self.editor else None)
         return tokens, ids.to(self.device)
 

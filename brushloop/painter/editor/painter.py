@@ -31,7 +31,7 @@ from brushloop.painter.editor.model import Editor, read
 from brushloop.painter.editor.vision import Vision
 from brushloop.painter.grids import flat
 from brushloop.painter.sheets import shift
-from brushloop.painter.units import Unit, check, join, mask_tokens, plain
+from brushloop.painter.units import FOLLOWED, Unit, check, join, mask_tokens, plain
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -156,6 +156,9 @@ class EditorPainter(Backbone):
             image = image.resize((size[1] * self.unit, size[0] * self.unit), _lanczos())
             mask = None if area is None else mask_tokens(area, *size, channels)[None]
             made.append(Unit(self.encode([image]), size, mask, number))
+        if request.visual is not None:
+            visual = flat(request.visual).resize((columns * self.unit, rows * self.unit), _lanczos())
+            made.append(Unit(self.encode([visual]), (rows, columns), None, FOLLOWED))
         return made
 
     def told(self, prompt: str) -> tuple[Tensor, Tensor]:
