@@ -64,8 +64,8 @@ def eighths(values: Tensor) -> dict[str, Any]:
     """Numbers in 8 bits, by blocks, each with a scale; `_float` reads them."""
     blocks = F.pad(values.float().flatten(), (0, -values.numel() % BLOCK)).view(-1, BLOCK)
     scale = (blocks.abs().amax(1, keepdim=True) / 127).bfloat16()
-    whole = (blocks / scale.float().clamp_min(1e-30)).round().clamp(-127, 127)
-    return {"eighths": whole.to(torch.int8), "scale": scale, "shape": list(values.shape)}
+    codes = (blocks / scale.float().clamp_min(1e-30)).round().clamp(-127, 127)
+    return {"eighths": codes.to(torch.int8), "scale": scale, "shape": list(values.shape)}
 
 
 def _moments(own: Mapping[str, Any]) -> dict[str, Any]:

@@ -116,7 +116,7 @@ class Editing:
             prompt, balance = None, torch.zeros((), device=self.device)
             if self.editor is not None:
                 prompt, balance = self.editor.prompt(
-                    self.transformer, [each.kind for each in cases], *self.visuals(cases), words.shape[1]
+                    self.transformer, [each.kind for each in cases], self.visuals(cases), words.shape[1]
                 )
             guess = velocity(
                 self.transformer, mixed, t, words, pooled, positions(side, side).to(self.device), condition,
@@ -155,13 +155,10 @@ class Editing:
         tokens, ids = join(found, self.editor.indicators if self.editor else None)
         return tokens, ids.to(self.device)
 
-    def visuals(self, cases: Sequence[Case]) -> tuple[Tensor | None, Tensor | None]:
-        """Features of the visual inputs (B N F), and which cases have one (B)."""
-        if all(each.visual is None for each in cases):
-            return None, None
-        seen = torch.tensor([float(each.visual is not None) for each in cases], device=self.device)
-        blank = Image.new("RGB", (CANVAS, CANVAS), "white")
-        return self.vision.features([each.visual or blank for each in cases]).clone().to(self.device), seen
+    def visuals(self, cases: Sequence[Case]) -> Tensor | None:
+        """Features of the visual inputs (B N F), which all cases of a batch have, or none."""
+        pictures = [each.visual for each in cases if each.visual is not None]
+        return self.vision.features(pictures).clone().to(self.device) if pictures else None
 
     def adapter(self, learned: Any) -> Adapter:
         """What the first stage trains, or an average of it, as an adapter of one domain, `edit`."""

@@ -86,7 +86,6 @@ class Processes:
     ) -> None:
         self.recipe, self.source, self.turns = recipe, source, turns
         self.backbone = still(base, recipe.small)
-        self.pipeline: Any = self.backbone.pipeline
         self.transformer: Any = self.backbone.transformer
         self.device = self.backbone.device
         self.cells = {turn: cell(turn, recipe.side, self.backbone.unit) for turn in sorted({*turns})}

@@ -93,15 +93,14 @@ class Editor(nn.Module):
         return task.new_full((len(task), EXPERTS), 1 / EXPERTS), task.new_ones(())
 
     def prompt(
-        self, transformer: Any, kinds: list[EditType | None], features: Tensor | None, seen: Tensor | None, words: int
+        self, transformer: Any, kinds: list[EditType | None], features: Tensor | None, words: int
     ) -> tuple[VisualPrompt, Tensor]:
         """The visual prompt of a batch, and the load-balance loss.
 
         Args:
             transformer: the base.
             kinds: of each sample.
-            features: of the visual inputs (B N F); None where no sample has one.
-            seen: which samples have one (B), as 1 or 0; None means all. The visual part of the others is zero.
+            features: of the visual inputs (B N F); None where there are none, and the visual part is zero.
             words: text tokens of the base's joint sequence.
         """
         task = self._tasks(kinds)
@@ -110,8 +109,6 @@ class Editor(nn.Module):
             visual = task.new_zeros(len(task), self.config.queries, self.config.width)
         else:
             visual = self.projector(features)
-            if seen is not None:
-                visual = visual * seen[:, None, None].to(visual)
         tokens = torch.cat([task[:, None], visual], dim=1)
         layers = dict(zip(attentions(transformer), self.experts, strict=True))
         top = self.config.top if self.config.router else EXPERTS

@@ -118,7 +118,7 @@ class EditorPainter(Backbone):
             features = None if request.visual is None else self.vision.features([request.visual]).to(device)
             prompt = None
             if request.kind is not None:
-                prompt, _ = editor.prompt(transformer, [request.kind], features, None, told[0].shape[1])
+                prompt, _ = editor.prompt(transformer, [request.kind], features, told[0].shape[1])
             distilled = bool(getattr(transformer.config, "guidance_embeds", False))
             scale = torch.full((1,), request.guidance, device=device) if distilled else None
             scales = Scales(1.0, 1.0) if distilled else replace(self.scales, text=request.guidance)
