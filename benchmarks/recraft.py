@@ -13,6 +13,7 @@ with what they show (`--prompt`). `--seen` takes objects whose makings training 
 
 A pixel is painted where it differs from the paper, near where more than half of the way from paper to final colour is
 done. States of an adapter are soft, so order is measured by the way that is left, summed over frames, too ("soft").
+`--world large` takes the objects held out from a larger world, which the painter's base never saw either.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from PIL import Image
 
 from brushloop.painter.domains import domain
 from brushloop.supervision.processes import Making, held_out, make
-from brushloop.supervision.world.worlds import SMALL
+from brushloop.supervision.world.worlds import current, within
 from brushloop.train.process import CELLS
 
 Array = NDArray[np.float64]
@@ -118,7 +119,7 @@ def figures(made: Sequence[Image.Image], true: Sequence[Image.Image]) -> dict[st
 def makings(name: str, number: int, seen: bool = False) -> Iterator[Making]:
     """Makings of a domain, held out from training or seen in it, each object once before any comes again."""
     kind, rng, made = domain(name), random.Random(f"recraft/{name}"), list[str]()
-    objects = sum(held_out(thing.name) != seen for thing in SMALL.things)
+    objects = sum(held_out(thing.name) != seen for thing in current().things)
     while len(made) < number:
         one = make(name, rng, kind.frames, CELLS[kind.layout], training=seen)
         if one.prompt not in made[len(made) // objects * objects :]:
@@ -177,8 +178,10 @@ def main() -> None:
     parser.add_argument("--number", type=int, default=8)
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--seen", action="store_true", help="objects that training saw")
+    parser.add_argument("--world", default="small", help="whose objects")
     given = parser.parse_args()
-    print(table(measure(given.number, given.steps, given.seen)))
+    with within(given.world):
+        print(table(measure(given.number, given.steps, given.seen)))
 
 
 if __name__ == "__main__":

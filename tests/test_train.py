@@ -214,16 +214,25 @@ def test_an_accelerator_that_goes_away_ends_the_run_and_leaves_the_checkpoint(tm
         "torch.save",
     ],
 )
-def test_an_accelerator_may_go_away_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+@pytest.mark.parametrize(
+    ("fault", "kind", "said"),
+    [
+        (torch.AcceleratorError("device lost"), ModelError, r"failed in step [78] \(device lost\): start"),
+        (torch.OutOfMemoryError("no"), InputError, r"beside its batches.* \(step [78]\)"),
+    ],
+)
+def test_an_accelerator_may_go_away_or_be_full_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, fault: Exception, kind: type[Exception], said: str
+) -> None:
     whole, calls = pkgutil.resolve_name(where), iter(range(1000))
 
     def fails_once(*given: Any, **named: Any) -> Any:
         if next(calls) == 7:
-            raise torch.AcceleratorError("device lost")
+            raise fault
         return whole(*given, **named)
 
     monkeypatch.setattr(where, fails_once)
-    with pytest.raises(ModelError, match=r"failed in step [78] \(device lost\): start the run again"):
+    with pytest.raises(kind, match=said):
         fit(Line(), RECIPE, tmp_path)
     assert steps(tmp_path) == 7 and not (tmp_path / "checkpoint.tmp").exists()
     fit(Line(), RECIPE, tmp_path)

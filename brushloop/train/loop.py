@@ -184,7 +184,7 @@ def fit(
 
     Raises:
         InputError: `seconds` is negative; the processes cannot divide the parts of a step evenly; the loss is not
-            finite any more; memory does not suffice for half a batch either.
+            finite any more; memory does not suffice for half a batch either, or beside the batches.
         ModelError: the accelerator failed; the checkpoint before is whole.
         Interrupted: Ctrl-C or SIGTERM came; the step was finished, and there is a checkpoint of it.
         WeightsError: the checkpoint is damaged, or of another model, optimizer, world or division into parts.
@@ -373,10 +373,19 @@ class _Run:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Tell of an accelerator that fails. What was asked of it comes late, so that this may show anywhere."""
+        """Tell of a machine that fails outside of what `learn` mends.
+
+        What was asked of an accelerator comes late, so that its loss may show anywhere.
+        """
         try:
             yield
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
+            if machine.exhausted(error):
+                raise InputError(
+                    f"memory does not suffice for what a run keeps beside its batches, such as the optimizer's moments "
+                    f"(step {self.step}): train less at once, say with a smaller rank, or take another machine; the "
+                    f"last checkpoint in {self.folder}, if there is one, is whole"
+                ) from error
             if not machine.lost(error):
                 raise
             raise ModelError(
@@ -498,7 +507,7 @@ def _write(path: Path, state: Mapping[str, Any]) -> None:
         os.replace(fresh, path)
     except (OSError, RuntimeError) as error:
         fresh.unlink(missing_ok=True)
-        if machine.lost(error):
+        if machine.lost(error) or (isinstance(error, RuntimeError) and machine.exhausted(error)):
             raise
         reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
         raise UnwritableError(
