@@ -1,9 +1,11 @@
 """One-shot against loop on held-out prompts, judged by the independent judge.
 
     python -m benchmarks.scenes --number 200 --out runs/bench/scenes.jsonl
+    python -m benchmarks.scenes --number 60 --category groups --out runs/bench/groups/scenes.jsonl
 
 Every prompt shows a combination (pair, count, colour, relation …) that training never saw. Both pictures of
-a prompt are painted with the same seed. Rows are appended as they are made; a run that was stopped goes on.
+a prompt are painted with the same seed; where no plan comes there is no picture. Rows are appended as they are made; a
+run that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -11,14 +13,17 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from brushloop.supervision.held_out import prompts, table
+from brushloop.errors import ReplyError
+from brushloop.supervision.held_out import CATEGORIES, prompts, table
 from brushloop.supervision.judge import Judge, verdict
+from brushloop.supervision.world.scenes import GROUPS
 
 
-def paint(number: int, out: Path, part: int = 0, parts: int = 1) -> None:
+def paint(number: int, out: Path, part: int = 0, parts: int = 1, categories: Sequence[str] = CATEGORIES) -> None:
     """Paint and judge every `parts`-th prompt, from `part` on."""
     import torch
 
@@ -29,25 +34,29 @@ def paint(number: int, out: Path, part: int = 0, parts: int = 1) -> None:
     done = {json.loads(line)["index"] for line in out.read_text().splitlines()} if out.exists() else set()
     studio, judge = Studio(home=out.with_suffix(".store")), Judge()
     with out.open("a") as file:
-        for index, (category, prompt, scene) in enumerate(prompts(number)):
+        for index, (category, prompt, scene) in enumerate(prompts(number, categories=categories)):
             if index in done or index % parts != part:
                 continue
             row: dict[str, Any] = {"index": index, "category": category, "prompt": prompt}
             single = studio.one_shot(prompt, seed=index)
+            single.save(out.parent / f"{index:03d}-one-shot.png")
             start = time.process_time()
-            creation = studio.paint(prompt, seed=index)
+            pictures = {"one_shot": single}
+            try:
+                creation = studio.paint(prompt, seed=index)
+            except ReplyError:  # no plan, no picture
+                row |= {"stop_reason": "error", "rounds": 0}
+            else:
+                row |= {"stop_reason": str(creation.stop_reason), "id": creation.id}
+                row["rounds"] = sum(step.kind in ("draft", "refine") for step in creation.steps)
+                first = next(step.outputs[0] for step in creation.steps if step.kind == "draft")
+                pictures |= {"first_draft": studio.store.get_image(first), "loop": creation.image}
+                creation.image.save(out.parent / f"{index:03d}-loop.png")
             row["seconds"] = round(time.process_time() - start, 2)
-            row["stop_reason"], row["id"] = str(creation.stop_reason), creation.id
-            row["rounds"] = sum(step.kind in ("draft", "refine") for step in creation.steps)
-            first = next(step.outputs[0] for step in creation.steps if step.kind == "draft")
-            pictures = [single, studio.store.get_image(first), creation.image]
-            for name, sight in zip(
-                ("one_shot", "first_draft", "loop"), judge.look([p for p in pictures if p]), strict=True
-            ):
+            row["first_draft"] = row["loop"] = {"correct": False, "background": False}
+            for name, sight in zip(pictures, judge.look(list(pictures.values())), strict=True):
                 score = verdict(sight, scene)
                 row[name] = {"correct": score.correct, **vars(score)}
-            single.save(out.parent / f"{index:03d}-one-shot.png")
-            creation.image.save(out.parent / f"{index:03d}-loop.png")  # type: ignore[union-attr]
             file.write(json.dumps(row) + "\n")
             file.flush()
 
@@ -57,10 +66,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--number", type=int, default=200)
     parser.add_argument("--out", type=Path, default=Path("runs/bench/scenes.jsonl"))
+    parser.add_argument("--category", choices=(*CATEGORIES, GROUPS), help="prompts of this category only")
     parser.add_argument("--part", default="0/1", help="i/n: only every n-th prompt, from i on")
     arguments = parser.parse_args()
     part, parts = map(int, arguments.part.split("/"))
-    paint(arguments.number, arguments.out, part, parts)
+    categories = (arguments.category,) if arguments.category else CATEGORIES
+    paint(arguments.number, arguments.out, part, parts, categories)
     print(table([json.loads(line) for line in arguments.out.read_text().splitlines()]))
 
 

@@ -26,7 +26,7 @@ def test_a_seed_gives_the_same_scene_and_picture() -> None:
     assert scenes.sample(random.Random(6), "many") != one
 
 
-@pytest.mark.parametrize("category", scenes.CATEGORIES)
+@pytest.mark.parametrize("category", (*scenes.CATEGORIES, scenes.GROUPS))
 def test_boxes_keep_apart_and_relations_hold(category: str) -> None:
     rng = random.Random(category)
     for _ in range(40):
@@ -36,6 +36,34 @@ def test_boxes_keep_apart_and_relations_hold(category: str) -> None:
         assert all(scenes.apart(box, boxes[:i]) for i, box in enumerate(boxes))
         if scene.relation:
             assert scenes.holds(scene.relation, scene.elements)
+
+
+def test_groups_are_several_kinds_of_thing_of_which_some_come_several_times() -> None:
+    rng, seen = random.Random("groups"), set()
+    for number in range(200):
+        counts = [thing.count for thing in scenes.sample(rng, scenes.GROUPS, composed=float(number % 2)).elements[1:]]
+        assert len(counts) in (2, 3) and max(counts) > 1 and sum(counts) <= 7
+        seen.add(tuple(counts))
+    assert {(4, 1), (1, 4), (2, 2), (4, 3), (3, 4), (1, 2, 4)} <= seen
+
+
+def test_a_background_may_be_named_amid_the_things() -> None:
+    rng = random.Random(2)
+    said = set[str]()
+    for _ in range(200):
+        scene = scenes.sample(rng, scenes.GROUPS)
+        text, names_background, _ = words.prompt(scene, rng, amid=True)
+        first, *others = (words.noun_phrase(thing) for thing in scene.elements[1:])
+        if names_background and scene.relation is None:
+            before, _, after = text.partition(first)
+            assert after and others[0] not in before
+            setting = after[: after.index(others[0])]
+            assert setting.strip().removesuffix("and").removesuffix("with").strip(" ,")
+            said.add(setting.split()[-1])
+    assert said == {"and", "with"}
+    scene = scenes.sample(rng, "position")
+    asked = [words.prompt(scene, random.Random(1), amid=amid) for amid in (False, True)]
+    assert asked[0] == asked[1]
 
 
 def test_training_never_shows_a_held_out_combination() -> None:

@@ -71,14 +71,16 @@ def sample(
     faulty: float = 0.5,
     each: float | None = None,
     fancied: bool = False,
+    category: str | None = None,
 ) -> State:
     """A random state: faulty with probability `faulty`, and half of the sound ones unfinished.
 
     With `each`, every element goes wrong with that probability instead, so that there may be many faults.
-    `touch` makes the rendering look painted (blur, noise, the autoencoder's round trip). In a fancied state,
+    `touch` makes the rendering look painted (blur, noise, the autoencoder's round trip). The scene is of `category`,
+    or of any in `scenes.CATEGORIES`. In a fancied state,
     whose words alone count (its picture is empty), things have colours that the art does not give them.
     """
-    scene = scenes.sample_split(rng, training, composed=0.5)
+    scene = scenes.sample_split(rng, training, category, composed=0.5)
     if fancied:
         scene = replace(scene, elements=tuple(_fancied(rng, thing) for thing in scene.elements))
     plan = words.plan(scene)

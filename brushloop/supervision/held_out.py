@@ -18,14 +18,18 @@ from brushloop.supervision.world import scenes, words
 CATEGORIES = ("single", "two", "counting", "color", "position", "binding")
 
 
-def prompts(number: int, seed: int = 0) -> list[tuple[str, str, scenes.Scene]]:
-    """`number` held-out (category, prompt, scene), the categories in turn."""
+def prompts(number: int, seed: int = 0, categories: Sequence[str] = CATEGORIES) -> list[tuple[str, str, scenes.Scene]]:
+    """`number` held-out (category, prompt, scene), the categories in turn.
+
+    Of groups of things half of the prompts have the background after the first group.
+    """
     rng = random.Random(f"bench/{seed}")
     out = []
     for index in range(number):
-        category = CATEGORIES[index % len(CATEGORIES)]
+        category = categories[index % len(categories)]
         scene = scenes.sample_split(rng, False, category)
-        out.append((category, words.prompt(scene, rng, training=False)[0], scene))
+        amid = category == scenes.GROUPS and rng.random() < 0.5
+        out.append((category, words.prompt(scene, rng, training=False, amid=amid)[0], scene))
     return out
 
 
@@ -35,7 +39,7 @@ def wilson(hits: int, number: int) -> tuple[float, float]:
         return 0.0, 1.0
     z, p = 1.96, hits / number
     middle, half = p + z * z / (2 * number), z * math.sqrt(p * (1 - p) / number + z * z / (4 * number * number))
-    return (middle - half) / (1 + z * z / number), (middle + half) / (1 + z * z / number)
+    return max(0.0, (middle - half) / (1 + z * z / number)), (middle + half) / (1 + z * z / number)
 
 
 def gain(pairs: Sequence[tuple[bool, bool]], seed: int = 0) -> tuple[float, float, float]:
@@ -52,7 +56,7 @@ def by_category(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     A row has `category`, and under `one_shot` and `loop` whether the picture was `correct`.
     """
     found: dict[str, dict[str, Any]] = {}
-    for category in (*CATEGORIES, "all"):
+    for category in (*CATEGORIES, scenes.GROUPS, "all"):
         some = [row for row in rows if category in (row["category"], "all")]
         if not some:
             continue

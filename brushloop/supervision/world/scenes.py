@@ -253,10 +253,15 @@ def tidy(
 
 
 CATEGORIES = ("single", "two", "counting", "color", "position", "binding", "many")
+GROUPS = "groups"
+"""Two or three things of which some come several times, seven in all at most: `four crabs and a red cactus`.
+
+Sampled only where it is asked for by name, so that what a seed samples stays as it was.
+"""
 
 
 def sample(rng: random.Random, category: str | None = None, composed: float = 0.6) -> Scene:
-    """A random scene. Categories follow the usual text-to-image benchmarks (GenEval), plus `many`.
+    """A random scene. Categories follow the usual text-to-image benchmarks (GenEval), plus `many` and `GROUPS`.
 
     `composed` is the share of tidy layouts; the others are scattered.
     """
@@ -271,6 +276,8 @@ def sample(rng: random.Random, category: str | None = None, composed: float = 0.
             objects = [sample_element(rng, colored=True)]
         elif category == "counting":
             objects = [sample_element(rng, count=rng.randint(2, 4))]
+        elif category == GROUPS:
+            objects, relation = groups(rng)
         else:
             number = {"two": 2, "position": 2 + (rng.random() < 0.2), "binding": 2}.get(category) or rng.choice(
                 (2, 3, 3)
@@ -288,6 +295,17 @@ def sample(rng: random.Random, category: str | None = None, composed: float = 0.
         placed = lay(rng, [background, *objects], relation)
         if placed is not None and (relation is None or holds(relation, placed)):
             return Scene(placed, style, relation, rng.randrange(16))
+
+
+def groups(rng: random.Random) -> tuple[list[Element], Relation | None]:
+    """Things of the category `GROUPS`, without boxes, and for some of them a relation."""
+    counts = [rng.randint(2, 4), *rng.choice(((1,), (1,), (2,), (3,), (1, 1), (1, 2)))]
+    rng.shuffle(counts)
+    objects = list[Element]()
+    for count in counts:
+        objects.append(sample_element(rng, [thing.name for thing in objects], count))
+    related = len(objects) == 2 and rng.random() < 0.3
+    return objects, Relation(rng.choice(RELATIONS[:4]), 1, 2) if related else None
 
 
 def crowd(rng: random.Random, most: int = 8) -> Scene:

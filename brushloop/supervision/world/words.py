@@ -97,14 +97,15 @@ def listing(phrases: Sequence[str]) -> str:
     return phrases[0] if len(phrases) == 1 else f"{', '.join(phrases[:-1])} and {phrases[-1]}"
 
 
-def prompt(scene: Scene, rng: random.Random, training: bool = True) -> tuple[str, bool, bool]:
+def prompt(scene: Scene, rng: random.Random, training: bool = True, *, amid: bool = False) -> tuple[str, bool, bool]:
     """A prompt for the scene, and whether it names the background and the style.
 
-    `training` False lets it be said in phrasings that are held out.
+    `training` False lets it be said in phrasings that are held out. With `amid` the background comes after the first
+    of several things, where they are only listed: `a cat on a beach with a red ball`.
     """
     speech = current().speech
     if speech.leads:
-        return _freely(scene, rng, training)
+        return _freely(scene, rng, training, amid)
     phrases = ["", *(noun_phrase(thing) for thing in scene.elements[1:])]
     relation = scene.relation
     if relation is None:
@@ -118,7 +119,10 @@ def prompt(scene: Scene, rng: random.Random, training: bool = True) -> tuple[str
     if names_background:
         setting = rng.choice(speech.settings[scene.background])
         first = rng.random() < 0.15
-        text = f"{setting}, {text}" if first else f"{text} {setting}"
+        if amid and _listed(scene):
+            first, text = False, _around(rng, phrases[1], setting, listing(phrases[2:]))
+        else:
+            text = f"{setting}, {text}" if first else f"{text} {setting}"
     if names_style:
         text += rng.choice((f", {scene.style} style", f" in {scene.style} style"))
     lead = 1.0 if names_background and first else rng.random()
@@ -129,7 +133,15 @@ def prompt(scene: Scene, rng: random.Random, training: bool = True) -> tuple[str
     return text, names_background, names_style
 
 
-def _freely(scene: Scene, rng: random.Random, training: bool) -> tuple[str, bool, bool]:
+def _listed(scene: Scene) -> bool:
+    return scene.relation is None and len(scene.elements) > 2
+
+
+def _around(rng: random.Random, first: str, setting: str, others: str) -> str:
+    return f"{first} {setting} {rng.choice(('and', 'with'))} {others}"
+
+
+def _freely(scene: Scene, rng: random.Random, training: bool, amid: bool) -> tuple[str, bool, bool]:
     """A prompt in any of the words and phrasings of a world that has several."""
     speech, relation = current().speech, scene.relation
     say = partial(speech.choose, rng, training=training)
@@ -146,7 +158,10 @@ def _freely(scene: Scene, rng: random.Random, training: bool) -> tuple[str, bool
     first_place = names_background and rng.random() < 0.15
     if names_background:
         setting = say(scene.background, speech.settings[scene.background])
-        text = f"{setting}, {text}" if first_place else f"{text} {setting}"
+        if amid and _listed(scene):
+            first_place, text = False, _around(rng, phrases[1], setting, listing(phrases[2:]))
+        else:
+            text = f"{setting}, {text}" if first_place else f"{text} {setting}"
     if names_style:
         manner = _other(rng, scene.style, speech.manners[scene.style])
         text = say("styled", speech.styled).format(text, style=manner)
