@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from fakes import MODEL, PLAN, ToyPainter, ToyVLM, look
@@ -44,6 +45,15 @@ def test_of_plans_that_all_leave_something_out_the_fullest_is_taken() -> None:
     answer = planner.plan(BRIEF)
     assert answer.value == DOUBLED and len(answer.replies) == TRIES
     assert planner.left_out(BRIEF, FORGETFUL) == ["ball", "red"] and planner.left_out(BRIEF, DOUBLED) == ["ball"]
+
+
+def test_a_plan_that_leaves_something_out_is_better_than_none() -> None:
+    class Babbling(Worldly):
+        def ask(self, question: Question) -> Reply:
+            reply = super().ask(question)
+            return reply if len(self.questions) == 1 else replace(reply, text="{}")
+
+    assert Planner(Babbling(plans=(FORGETFUL,))).plan(BRIEF).value == FORGETFUL
 
 
 def test_a_turn_of_a_conversation_names_what_is_there_already() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from brushloop.canvas import Brief, Critique, ModelRef, Plan, Task
-from brushloop.errors import OutsideWorldError
+from brushloop.errors import OutsideWorldError, ReplyError
 from brushloop.planner.keep import background_first, kept
 from brushloop.planner.prompt import instructions, plan_schema, plan_text, replan_text
 from brushloop.vlm import VLM, Answer, Question, ask, own_questions
@@ -44,7 +44,7 @@ class Planner:
 
         Raises:
             OutsideWorldError: the model does not know a word of the prompt.
-            ReplyError: it answers with something that is not a plan.
+            ReplyError: it answers with something that is not a plan when it is asked for the first time.
         """
         self.check(brief.prompt)
         before = brief.units[0] if brief.task is Task.CHAT and brief.units else None
@@ -54,7 +54,10 @@ class Planner:
         for seed in range(1, TRIES):
             if not lacks:
                 break
-            other = self._ask(plan_text(brief.prompt), told, seed)
+            try:
+                other = self._ask(plan_text(brief.prompt), told, seed)
+            except ReplyError:  # the plan before lacks something, but it is one
+                continue
             replies += other.replies
             if len(less := self.left_out(brief, other.value)) < len(lacks):
                 answer, lacks = other, less
