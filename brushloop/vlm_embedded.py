@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -68,14 +67,26 @@ class EmbeddedVLM:
                 found.append((word, near))
         return found
 
-    def named(self, prompt: str) -> Counter[str]:
-        """Objects and colours of its world that a prompt names, and how often; one of several goes by its own name."""
-        world = self.world
+    def named(self, prompt: str) -> list[tuple[str, int | None]]:
+        """Objects and colours of its world as a prompt names them, in order, and how many; None: several.
+
+        One of several goes by its own name: `two cats` are ("cat", 2), `cats` ("cat", None). A colour counts once.
+        """
+        world, number, found = self.world, None, list[tuple[str, int | None]]()
         forms = {form: name for name in (*world["objects"], *world["colors"]) for form in _forms(name)}
         forms |= world.get("means", {})
-        longest_first = "|".join(map(re.escape, sorted(forms, key=len, reverse=True)))
-        found = re.findall(rf"(?<![^\W_])(?:{longest_first})(?![^\W_])", prompt.lower())
-        return Counter(forms[form] for form in found)
+        either = (*sorted(forms, key=len, reverse=True), *NUMBERS)
+        for form in re.findall(rf"(?<![^\W_])(?:{'|'.join(map(re.escape, either))}|\d+)(?![^\W_])", prompt.lower()):
+            name = forms.get(form)
+            if name is None:
+                number = NUMBERS.get(form) or int(form)
+            elif name in world["colors"] and (name not in world["objects"] or form == name):
+                found.append((name, 1))
+            else:
+                several = form != name and form.endswith("s")
+                found.append((name, (number if number != 1 else None) if several else number or 1))
+                number = None
+        return found
 
     @cached_property
     def questions(self) -> frozenset[str]:
@@ -118,6 +129,9 @@ class EmbeddedVLM:
 
         size = self._model.config.vision_config.image_size
         return torch.stack([pixels(image, size) for image in images])[None]
+
+
+NUMBERS = {"a": 1, "an": 1, "one": 1, "two": 2, "three": 3, "four": 4, "pair": 2, "couple": 2}
 
 
 def _forms(name: str) -> tuple[str, ...]:

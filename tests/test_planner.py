@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from fakes import MODEL, PLAN, ToyPainter, ToyVLM, look
 
 from brushloop import Studio
@@ -17,21 +17,21 @@ from brushloop.vlm_embedded import EmbeddedVLM
 
 BRIEF = Brief(prompt="a cat and a red ball on a beach")
 FORGETFUL = Plan(elements=PLAN.elements[:2], steps=(PlanStep(instruction="paint", adds=(0, 1)),))
-DOUBLED = Plan(
-    elements=(*PLAN.elements[:2], Element(name="cat", color="red")),
-    steps=(PlanStep(instruction="paint", adds=(0, 1, 2)),),
+TINTED = Plan(
+    elements=(PLAN.elements[0], Element(name="cat", color="red")),
+    steps=(PlanStep(instruction="paint", adds=(0, 1)),),
 )
 
 
 class Worldly(ToyVLM):
     """A model that knows what a prompt names."""
 
-    def named(self, prompt: str) -> Counter[str]:
-        return Counter(word for word in prompt.split() if word in ("cat", "ball", "red"))
+    def named(self, prompt: str) -> list[tuple[str, int | None]]:
+        return [(word, 1) for word in prompt.split() if word in ("cat", "ball", "red")]
 
 
 def test_a_plan_that_leaves_something_out_is_asked_for_again() -> None:
-    model = Worldly(plans=(FORGETFUL, DOUBLED, PLAN))
+    model = Worldly(plans=(FORGETFUL, TINTED, PLAN))
     answer = Planner(model).plan(BRIEF)
     assert answer.value == PLAN and len(answer.replies) == 3
     assert [(question.seed, question.temperature > 0) for question in model.questions] == [
@@ -39,12 +39,13 @@ def test_a_plan_that_leaves_something_out_is_asked_for_again() -> None:
     ]  # fmt: skip
 
 
-def test_of_plans_that_all_leave_something_out_the_fullest_is_taken() -> None:
-    model = Worldly(plans=(FORGETFUL, DOUBLED, FORGETFUL))
+def test_of_plans_that_all_are_astray_the_nearest_is_taken() -> None:
+    model = Worldly(plans=(FORGETFUL, TINTED, FORGETFUL))
     planner = Planner(model)
     answer = planner.plan(BRIEF)
-    assert answer.value == DOUBLED and len(answer.replies) == TRIES
-    assert planner.left_out(BRIEF, FORGETFUL) == ["ball", "red"] and planner.left_out(BRIEF, DOUBLED) == ["ball"]
+    assert answer.value == TINTED and len(answer.replies) == TRIES
+    assert planner.astray(BRIEF, FORGETFUL) == {"leaves out": ["ball", "red"]}
+    assert planner.astray(BRIEF, TINTED) == {"leaves out": ["ball"]}
 
 
 def test_a_plan_that_leaves_something_out_is_better_than_none() -> None:
@@ -63,12 +64,34 @@ def test_a_turn_of_a_conversation_names_what_is_there_already() -> None:
 
 def test_of_a_model_that_knows_no_names_nothing_is_said() -> None:
     planner = Planner(ToyVLM(plans=(FORGETFUL,)))
-    assert planner.left_out(BRIEF, FORGETFUL) == [] and len(planner.plan(BRIEF).replies) == 1
+    assert planner.astray(BRIEF, FORGETFUL) == {} and len(planner.plan(BRIEF).replies) == 1
 
 
 def test_the_embedded_model_knows_its_names_of_one_and_of_several() -> None:
     named = EmbeddedVLM().named("two butterflies, a red strawberry and three foxes beside a Red ball, an orange orange")
-    assert named == {"butterfly": 1, "strawberry": 1, "red": 2, "ball": 1, "orange": 2}
+    assert named == [
+        ("butterfly", 2), ("red", 1), ("strawberry", 1), ("red", 1), ("ball", 1), ("orange", 1), ("orange", 1),
+    ]  # fmt: skip
+    assert EmbeddedVLM().named("4 fish, cats and 2 green apples on a beach with stars and a sun") == [
+        ("fish", 4), ("cat", None), ("green", 1), ("apple", 2), ("star", None), ("sun", 1),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("planned", "faults"),
+    [
+        ([("cat", 2), ("star", 3), ("ball", 1)], {}),
+        ([("cat", 4), ("star", 1), ("ball", 1)], {"adds": ["cat", "cat"]}),
+        ([("cat", 1), ("star", 2)], {"leaves out": ["ball", "cat"]}),
+        ([("cat", 2), ("star", 2), ("ball", 1), ("sun", 1)], {"adds": ["sun"]}),
+    ],
+)
+def test_a_plan_has_as_many_of_each_as_the_prompt_says(
+    planned: list[tuple[str, int]], faults: dict[str, list[str]]
+) -> None:
+    things = [Element(name="beach", role="background"), *(Element(name=name, count=n) for name, n in planned)]
+    plan = Plan(elements=tuple(things), steps=(PlanStep(instruction="paint", adds=tuple(range(len(things)))),))
+    assert Planner(EmbeddedVLM()).astray(Brief(prompt="two cats, stars and a ball on a beach"), plan) == faults
 
 
 def test_what_no_plan_names_is_told_in_the_record(tmp_path: Path) -> None:

@@ -55,8 +55,9 @@ def plan(state: State, runtime: Runtime[Context]) -> Update:
         return {"stop": StopReason.CANCELLED}
     strokes.check(answer.value, context.painter, shown(state) is not None)
     text = words.of_plan(answer.value)
-    if lacks := context.planner.left_out(state["brief"], answer.value):
-        text += f" (leaves out: {', '.join(lacks)})"
+    if astray := context.planner.astray(state["brief"], answer.value):
+        told = (f"{what}: {', '.join(names)}" for what, names in astray.items())
+        text += f" ({'; '.join(told)})"
     if old and best and (why := reasons(old, state["at"], best.critique, answer.value)):
         text += f" (changes what was painted: {', '.join(why)})"
     step = Step(kind=StepKind.PLAN, parent=state["head"], plan=answer.value, text=text, model=context.planner.ref)

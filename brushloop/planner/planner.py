@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from brushloop.canvas import Brief, Critique, ModelRef, Plan, Task
 from brushloop.errors import OutsideWorldError, ReplyError
@@ -11,7 +12,7 @@ from brushloop.planner.prompt import instructions, plan_schema, plan_text, repla
 from brushloop.vlm import VLM, Answer, Question, ask, own_questions
 
 TRIES, WARMTH = 5, 1.0
-"""How often a prompt is planned if the plan leaves out what it names, and the temperature from the second time on."""
+"""How often a prompt is planned if the plan has not what it names, and the temperature from the second time on."""
 
 
 class Planner:
@@ -40,7 +41,7 @@ class Planner:
         raise OutsideWorldError(f"{self.ref.id} does not know {said}: use words of its world, or a larger model")
 
     def plan(self, brief: Brief) -> Answer[Plan]:
-        """A first plan; asked for again, up to five times in all, if it leaves out what the prompt names.
+        """A first plan; asked for again, up to five times in all, if it has not what the prompt names.
 
         Raises:
             OutsideWorldError: the model does not know a word of the prompt.
@@ -50,30 +51,40 @@ class Planner:
         before = brief.units[0] if brief.task is Task.CHAT and brief.units else None
         told = before.text if before and not before.images else ""
         answer = self._ask(plan_text(brief.prompt), told)
-        lacks, replies = self.left_out(brief, answer.value), answer.replies
+        replies, faults = answer.replies, _number(self.astray(brief, answer.value))
         for seed in range(1, TRIES):
-            if not lacks:
+            if not faults:
                 break
             try:
                 other = self._ask(plan_text(brief.prompt), told, seed)
-            except ReplyError:  # the plan before lacks something, but it is one
+            except ReplyError:  # the plan before may be wrong, but it is one
                 continue
             replies += other.replies
-            if len(less := self.left_out(brief, other.value)) < len(lacks):
-                answer, lacks = other, less
+            if (less := _number(self.astray(brief, other.value))) < faults:
+                answer, faults = other, less
         return Answer(answer.value, replies)
 
-    def left_out(self, brief: Brief, plan: Plan) -> list[str]:
-        """Things and colours that the prompt names more often than the plan does, as far as the model knows names.
+    def astray(self, brief: Brief, plan: Plan) -> dict[str, list[str]]:
+        """Things and colours of which a plan "leaves out" some that the prompt names, or "adds" more than it names.
 
         Such a plan leads to a picture that is as planned and not as wished. Only a model with a world of its own can
         tell what in a sentence is a name (`EmbeddedVLM.named`); of others nothing is said.
         """
         named = getattr(self.vlm, "named", None)
         if named is None or brief.task is not Task.PAINT:
-            return []
-        planned = Counter(word for thing in plan.elements for word in (thing.name, thing.color) if word)
-        return sorted((named(brief.prompt) - planned).elements())
+            return {}
+        wished, several = Counter[str](), set[str]()
+        for name, number in named(brief.prompt):
+            wished[name] += number or 1
+            several |= {name} if number is None else set()
+        planned = Counter[str]()
+        for thing in plan.elements:
+            if thing.role == "object":
+                planned[thing.name] += thing.count
+                planned.update([thing.color] if thing.color else [])
+        added = planned - wished
+        said = {"leaves out": wished - planned, "adds": Counter({n: added[n] for n in added if n not in several})}
+        return {what: sorted(names.elements()) for what, names in said.items() if names}
 
     def replan(self, brief: Brief, plan: Plan, critique: Critique, step: int) -> Answer[Plan]:
         """Another plan after `plan`, painted as far as `step`, led to a picture with these faults.
@@ -93,6 +104,10 @@ class Planner:
         schema = plan_schema(craft=own_questions(self.vlm) is None)
         answer = ask(self.vlm, Question(text, schema, seed=seed, temperature=warmth, instructions=told), Plan)
         return Answer(background_first(whole(answer.value)), answer.replies)
+
+
+def _number(faults: Mapping[str, Sequence[str]]) -> int:
+    return sum(map(len, faults.values()))
 
 
 def whole(plan: Plan) -> Plan:
