@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from brushloop.canvas import ModelRef
 from brushloop.vlm import Question, Reply
@@ -67,24 +67,29 @@ class EmbeddedVLM:
                 found.append((word, near))
         return found
 
-    def named(self, prompt: str) -> list[tuple[str, int | None]]:
-        """Objects and colours of its world as a prompt names them, in order, and how many; None: several.
+    def named(self, prompt: str) -> list[Named]:
+        """Objects and colours of its world as a prompt names them, in order; one of several goes by its own name.
 
-        One of several goes by its own name: `two cats` are ("cat", 2), `cats` ("cat", None). A colour counts once.
+        `two cats` are two, `cats` one or more. A colour counts once where it stands before an object; before anything
+        else, such as a meadow, it may mean nothing.
         """
-        world, number, found = self.world, None, list[tuple[str, int | None]]()
+        world, number, found = self.world, None, list[Named]()
         forms = {form: name for name in (*world["objects"], *world["colors"]) for form in _forms(name)}
         forms |= world.get("means", {})
-        either = (*sorted(forms, key=len, reverse=True), *NUMBERS)
-        for form in re.findall(rf"(?<![^\W_])(?:{'|'.join(map(re.escape, either))}|\d+)(?![^\W_])", prompt.lower()):
-            name = forms.get(form)
+        either = "|".join(map(re.escape, (*sorted(forms, key=len, reverse=True), *NUMBERS)))
+        for match in re.finditer(rf"(?<![^\W_])(?:{either}|\d+)(?![^\W_])", prompt.lower()):
+            form, rest = match[0], prompt.lower()[match.end() :].lstrip()
+            name, after = forms.get(form), re.match(rf"(?:{either})(?![^\W_])", rest)
             if name is None:
                 number = NUMBERS.get(form) or int(form)
-            elif name in world["colors"] and (name not in world["objects"] or form == name):
-                found.append((name, 1))
+            elif name in world["colors"] and after and after[0] in forms:
+                found.append(Named(name, 1, 1))
+            elif name in world["colors"] and name not in world["objects"]:
+                found.append(Named(name, 0, None))
+            elif form != name and form.endswith("s") and number in (None, 1):
+                found.append(Named(name, 1, None))
             else:
-                several = form != name and form.endswith("s")
-                found.append((name, (number if number != 1 else None) if several else number or 1))
+                found.append(Named(name, number or 1, number or 1))
                 number = None
         return found
 
@@ -129,6 +134,14 @@ class EmbeddedVLM:
 
         size = self._model.config.vision_config.image_size
         return torch.stack([pixels(image, size) for image in images])[None]
+
+
+class Named(NamedTuple):
+    """What a prompt names: at least and at most how often it is wished for (None: as often as one likes)."""
+
+    name: str
+    least: int
+    most: int | None
 
 
 NUMBERS = {"a": 1, "an": 1, "one": 1, "two": 2, "three": 3, "four": 4, "pair": 2, "couple": 2}

@@ -13,7 +13,7 @@ from brushloop import Studio
 from brushloop.canvas import Brief, Element, Plan, PlanStep, StepKind, Task
 from brushloop.planner.planner import TRIES, Planner
 from brushloop.vlm import Question, Reply
-from brushloop.vlm_embedded import EmbeddedVLM
+from brushloop.vlm_embedded import EmbeddedVLM, Named
 
 BRIEF = Brief(prompt="a cat and a red ball on a beach")
 FORGETFUL = Plan(elements=PLAN.elements[:2], steps=(PlanStep(instruction="paint", adds=(0, 1)),))
@@ -26,8 +26,8 @@ TINTED = Plan(
 class Worldly(ToyVLM):
     """A model that knows what a prompt names."""
 
-    def named(self, prompt: str) -> list[tuple[str, int | None]]:
-        return [(word, 1) for word in prompt.split() if word in ("cat", "ball", "red")]
+    def named(self, prompt: str) -> list[Named]:
+        return [Named(word, 1, 1) for word in prompt.split() if word in ("cat", "ball", "red")]
 
 
 def test_a_plan_that_leaves_something_out_is_asked_for_again() -> None:
@@ -70,10 +70,12 @@ def test_of_a_model_that_knows_no_names_nothing_is_said() -> None:
 def test_the_embedded_model_knows_its_names_of_one_and_of_several() -> None:
     named = EmbeddedVLM().named("two butterflies, a red strawberry and three foxes beside a Red ball, an orange orange")
     assert named == [
-        ("butterfly", 2), ("red", 1), ("strawberry", 1), ("red", 1), ("ball", 1), ("orange", 1), ("orange", 1),
+        ("butterfly", 2, 2), ("red", 1, 1), ("strawberry", 1, 1), ("red", 1, 1), ("ball", 1, 1), ("orange", 1, 1),
+        ("orange", 0, None),
     ]  # fmt: skip
-    assert EmbeddedVLM().named("4 fish, cats and 2 green apples on a beach with stars and a sun") == [
-        ("fish", 4), ("cat", None), ("green", 1), ("apple", 2), ("star", None), ("sun", 1),
+    assert EmbeddedVLM().named("4 fish, cats and 2 small green apples on a green meadow with stars and a sun") == [
+        ("fish", 4, 4), ("cat", 1, None), ("green", 1, 1), ("apple", 2, 2), ("green", 0, None), ("star", 1, None),
+        ("sun", 1, 1),
     ]  # fmt: skip
 
 

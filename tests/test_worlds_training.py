@@ -94,7 +94,7 @@ def test_the_card_of_a_large_model_tells_its_world_and_its_words() -> None:
     model = EmbeddedVLM()
     model.world = card
     named = model.named("a crimson automobile, a couple of hot dogs and a dog beside a pair of jeans")
-    assert named == [("red", 1), ("car", 1), ("hot dog", 2), ("dog", 1), ("pair of jeans", 1)]
+    assert named == [("red", 1, 1), ("car", 1, 1), ("hot dog", 2, 2), ("dog", 1, 1), ("pair of jeans", 1, 1)]
     assert model.unknown_words("show me a scarlet lorry in the woods, linocut style") == []
     assert [word for word, _ in model.unknown_words("a unicycle")] == ["unicycle"]
     assert "means" not in vlm.world_card()

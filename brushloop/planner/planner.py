@@ -13,6 +13,8 @@ from brushloop.vlm import VLM, Answer, Question, ask, own_questions
 
 TRIES, WARMTH = 5, 1.0
 """How often a prompt is planned if the plan has not what it names, and the temperature from the second time on."""
+MANY = 64
+"""As many things as a plan can have."""
 
 
 class Planner:
@@ -73,17 +75,16 @@ class Planner:
         named = getattr(self.vlm, "named", None)
         if named is None or brief.task is not Task.PAINT:
             return {}
-        wished, several = Counter[str](), set[str]()
-        for name, number in named(brief.prompt):
-            wished[name] += number or 1
-            several |= {name} if number is None else set()
+        least, most = Counter[str](), Counter[str]()
+        for name, low, high in named(brief.prompt):
+            least[name] += low
+            most[name] += MANY if high is None else high
         planned = Counter[str]()
         for thing in plan.elements:
             if thing.role == "object":
                 planned[thing.name] += thing.count
                 planned.update([thing.color] if thing.color else [])
-        added = planned - wished
-        said = {"leaves out": wished - planned, "adds": Counter({n: added[n] for n in added if n not in several})}
+        said = {"leaves out": least - planned, "adds": planned - most}
         return {what: sorted(names.elements()) for what, names in said.items() if names}
 
     def replan(self, brief: Brief, plan: Plan, critique: Critique, step: int) -> Answer[Plan]:
