@@ -4,6 +4,7 @@ python scripts/sheets.py world
 python scripts/sheets.py large             the large world: objects in all styles, places, scenes
 python scripts/sheets.py painter [FOLDER]
 python scripts/sheets.py editor            one case of each kind, as `benchmarks.editing paint` left it in runs/editing
+python scripts/sheets.py process           pictures taken back to the steps before them, and processes from text
 python scripts/sheets.py hundred           the first hundred of the scene benchmark, as it left them in runs/bench
 """
 
@@ -118,6 +119,34 @@ def painter(folder: str | None = None) -> None:
     grid(rows, columns).save(OUT / "painter-edits.png")
 
 
+def process() -> None:
+    """Of two held-out objects a domain the true making and, below it, what recraft paints; then three from text."""
+    from brushloop.painter.domains import domain
+    from brushloop.painter.recraft import recraft
+    from brushloop.painter.workshop import Workshop
+    from brushloop.supervision.processes import make
+    from brushloop.train.process import CELLS
+
+    rows: list[list[Image.Image]] = []
+    for name in ("illustration", "icon", "emoji"):
+        kind, rng = domain(name), random.Random(f"recraft/{name}")
+        with only(LARGE):
+            true = [make(name, rng, kind.frames, CELLS[kind.layout], training=False) for _ in range(2)]
+        painter = Workshop().open(kind, reads=True)
+        made = [recraft(painter, each.frames[-1], kind, "", seed=seed) for seed, each in enumerate(true)]
+        print(name, *(each.prompt for each in true), sep=", ")
+        rows += [list(each.frames) for pair in zip(true, made, strict=True) for each in pair]
+    for name, prompts in (("emoji", ("a house", "a cat")), ("lego", ("a car",)), ("illustration", ("a rocket",))):
+        painter = Workshop().open(domain(name), reads=False)
+        rows += [list(painter.paint(prompt, domain(name), seed=1).frames) for prompt in prompts]
+    blank = Image.new("RGB", (72, 72), "white")
+    short, long = ([row for row in rows if (len(row) == 9) is whole] for whole in (False, True))
+    halves = [short[0:4:2], short[1:4:2], short[4:]]
+    lines = long[:8] + [[*one, blank, *two] for one, two in halves] + long[8:]
+    cells = [each.resize((72, 72), Image.Resampling.LANCZOS) for line in lines for each in line]
+    grid(cells, 9).save(OUT / "process.png")
+
+
 def hundred(runs: Path = Path("runs/bench")) -> None:
     """The loop's pictures of the first hundred held-out prompts, none left out; a red frame: wrong, says the judge."""
     rows = sorted((json.loads(line) for line in (runs / "scenes.jsonl").open()), key=lambda row: row["index"])[:100]
@@ -133,5 +162,6 @@ def hundred(runs: Path = Path("runs/bench")) -> None:
 
 if __name__ == "__main__":
     OUT.mkdir(parents=True, exist_ok=True)
-    drawn = {"world": world, "large": large, "editor": editor, "hundred": hundred, "painter": painter}
+    drawn = {"world": world, "large": large, "editor": editor, "hundred": hundred}
+    drawn |= {"painter": painter, "process": process}
     drawn[sys.argv[1]](*sys.argv[2:])
