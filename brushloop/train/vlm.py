@@ -333,7 +333,7 @@ doubt said "nothing" of things that stood elsewhere, and named what was smeared.
 """
 
 
-TURNS = ("plan", "look", "kind", "look", "conclude", "look", "kind", "look")
+TURNS = ("plan", "look", "plan", "kind", "plan", "look", "conclude", "look")
 """What the batches are about in turn: plans, looks at pictures, what follows from what is seen, kinds of edit."""
 ROUND = 32
 """Rows are as long as a multiple of this: batches of any length fragment the heap, until allocation costs most."""
@@ -441,13 +441,13 @@ def blind_lesson(rng: random.Random) -> Lesson:
 
 def plan_lesson(rng: random.Random) -> Lesson:
     """A prompt, and a plan with a tidy layout."""
-    scene = scenes.sample_split(rng, True, _some(rng), composed=1.0)
+    scene = scenes.sample_split(rng, True, _some(rng, 0.5), composed=1.0)
     return Lesson(plan_text(words.prompt(scene, rng, amid=rng.random() < 0.25)[0]), answer(words.plan(scene)))
 
 
-def _some(rng: random.Random) -> str | None:
-    """A quarter of the scenes of lessons are of groups of things."""
-    return scenes.GROUPS if rng.random() < 0.25 else None
+def _some(rng: random.Random, share: float = 0.25) -> str | None:
+    """A share of the scenes of lessons are of groups of things."""
+    return scenes.GROUPS if rng.random() < share else None
 
 
 def kind_lesson(rng: random.Random) -> Lesson:
