@@ -96,6 +96,16 @@ def test_a_plan_has_as_many_of_each_as_the_prompt_says(
     assert Planner(EmbeddedVLM()).astray(Brief(prompt="two cats, stars and a ball on a beach"), plan) == faults
 
 
+def test_an_instruction_adds_what_its_step_does_not() -> None:
+    fish = Element(name="fish", count=4, color="blue")
+    plans = [
+        Plan(elements=(fish,), steps=(PlanStep(instruction=f"paint plain paper with {said}", adds=(0,)),))
+        for said in ("four blue fish, flat style", "four blue apples, flat style")
+    ]
+    planner, brief = Planner(EmbeddedVLM()), Brief(prompt="four blue fish")
+    assert planner.astray(brief, plans[0]) == {} and planner.astray(brief, plans[1]) == {"adds": ["apple"] * 4}
+
+
 def test_what_no_plan_names_is_told_in_the_record(tmp_path: Path) -> None:
     model = Worldly(plans=(FORGETFUL,), looks=[look("present", "present", verdict="accept")])
     creation = Studio(ToyPainter(), model, home=tmp_path).paint(BRIEF.prompt)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from brushloop.canvas import Brief, Critique, ModelRef, Plan, Task
+from brushloop.canvas import Brief, Critique, Element, ModelRef, Plan, Task
 from brushloop.errors import OutsideWorldError, ReplyError
 from brushloop.planner.keep import background_first, kept
 from brushloop.planner.prompt import instructions, plan_schema, plan_text, replan_text
@@ -69,22 +69,21 @@ class Planner:
     def astray(self, brief: Brief, plan: Plan) -> dict[str, list[str]]:
         """Things and colours of which a plan "leaves out" some that the prompt names, or "adds" more than it names.
 
+        An instruction adds what it names beyond the elements of its step.
         Such a plan leads to a picture that is as planned and not as wished. Only a model with a world of its own can
         tell what in a sentence is a name (`EmbeddedVLM.named`); of others nothing is said.
         """
         named = getattr(self.vlm, "named", None)
         if named is None or brief.task is not Task.PAINT:
             return {}
-        least, most = Counter[str](), Counter[str]()
-        for name, low, high in named(brief.prompt):
-            least[name] += low
-            most[name] += MANY if high is None else high
-        planned = Counter[str]()
-        for thing in plan.elements:
-            if thing.role == "object":
-                planned[thing.name] += thing.count
-                planned.update([thing.color] if thing.color else [])
-        said = {"leaves out": least - planned, "adds": planned - most}
+        least, most = _wished(named(brief.prompt))
+        planned = _things(plan.elements)
+        added = planned - most
+        for stroke in plan.steps:  # a painter goes by the instruction
+            if stroke.edit is None and stroke.domain is None:
+                told, _ = _wished(named(stroke.instruction))
+                added += told - _things([plan.elements[index] for index in stroke.adds])
+        said = {"leaves out": least - planned, "adds": added}
         return {what: sorted(names.elements()) for what, names in said.items() if names}
 
     def replan(self, brief: Brief, plan: Plan, critique: Critique, step: int) -> Answer[Plan]:
@@ -105,6 +104,25 @@ class Planner:
         schema = plan_schema(craft=own_questions(self.vlm) is None)
         answer = ask(self.vlm, Question(text, schema, seed=seed, temperature=warmth, instructions=told), Plan)
         return Answer(background_first(whole(answer.value)), answer.replies)
+
+
+def _wished(named: Iterable[tuple[str, int, int | None]]) -> tuple[Counter[str], Counter[str]]:
+    """How often each name is wished for at least and at most."""
+    least, most = Counter[str](), Counter[str]()
+    for name, low, high in named:
+        least[name] += low
+        most[name] += MANY if high is None else high
+    return least, most
+
+
+def _things(elements: Iterable[Element]) -> Counter[str]:
+    """How many of each object and colour there are."""
+    found = Counter[str]()
+    for thing in elements:
+        if thing.role == "object":
+            found[thing.name] += thing.count
+            found.update([thing.color] if thing.color else [])
+    return found
 
 
 def _number(faults: Mapping[str, Sequence[str]]) -> int:
