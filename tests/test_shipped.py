@@ -140,12 +140,12 @@ def test_a_making_goes_on_from_frame_to_frame() -> None:
 
 
 def test_a_plan_step_is_made_as_a_process_and_the_next_one_adds_to_it() -> None:
-    things = (Element(name="plain", role="background"), Element(name="house", boxes=((18, 18, 78, 78),)))
+    things = (Element(name="plain", role="background"), Element(name="carrot", boxes=((18, 18, 78, 78),)))
     star = Element(name="star", color="yellow", boxes=((76, 4, 98, 26),))
-    made = PlanStep(instruction="a house", adds=(0, 1), domain="emoji", frames=4)
+    made = PlanStep(instruction="a carrot", adds=(0, 1), domain="emoji", frames=4)
     plan = Plan(elements=(*things, star), steps=(made, PlanStep(instruction="add a yellow star", adds=(2,))))
     studio = Studio(effort=Effort(process_steps=8))
-    waiting = studio.paint("a house and a yellow star", seed=7, budget={"rounds": 2}, pause=["after:plan"])
+    waiting = studio.paint("a carrot and a yellow star", seed=7, budget={"rounds": 2}, pause=["after:plan"])
     creation = studio.answer(waiting.id, plan)
     pictures = [frame for step in creation.steps if step.kind is StepKind.DRAFT for frame in step.outputs]
     frames = [np.asarray(creation.store.get_image(frame), float) for frame in pictures]
