@@ -77,7 +77,7 @@ class EmbeddedVLM:
         forms = {form: name for name in (*world["objects"], *world["colors"]) for form in _forms(name)}
         forms |= world.get("means", {})
         either = "|".join(map(re.escape, (*sorted(forms, key=len, reverse=True), *NUMBERS)))
-        for match in re.finditer(rf"(?<![^\W_])(?:{either}|\d+)(?![^\W_])", prompt.lower()):
+        for match in re.finditer(rf"(?<![^\W_])(?:{either}|\d\d?)(?![^\W_])", prompt.lower()):
             form, rest = match[0], prompt.lower()[match.end() :].lstrip()
             name, after = forms.get(form), re.match(rf"(?:{either})(?![^\W_])", rest)
             if name is None:

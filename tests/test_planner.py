@@ -79,6 +79,10 @@ def test_the_embedded_model_knows_its_names_of_one_and_of_several() -> None:
     ]  # fmt: skip
 
 
+def test_a_number_without_end_is_no_number_of_things() -> None:
+    assert EmbeddedVLM().named("99999999999999 cats and 12 dogs") == [("cat", 1, None), ("dog", 12, 12)]
+
+
 @pytest.mark.parametrize(
     ("planned", "faults"),
     [

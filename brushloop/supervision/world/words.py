@@ -120,7 +120,7 @@ def prompt(scene: Scene, rng: random.Random, training: bool = True, *, amid: boo
         setting = rng.choice(speech.settings[scene.background])
         first = rng.random() < 0.15
         if amid and _listed(scene):
-            first, text = False, _around(rng, phrases[1], setting, listing(phrases[2:]))
+            first, text = False, _around(rng, phrases, setting)
         else:
             text = f"{setting}, {text}" if first else f"{text} {setting}"
     if names_style:
@@ -137,8 +137,8 @@ def _listed(scene: Scene) -> bool:
     return scene.relation is None and len(scene.elements) > 2
 
 
-def _around(rng: random.Random, first: str, setting: str, others: str) -> str:
-    return f"{first} {setting} {rng.choice(('and', 'with'))} {others}"
+def _around(rng: random.Random, phrases: Sequence[str], setting: str) -> str:
+    return f"{phrases[1]} {setting} {rng.choice(('and', 'with'))} {listing(phrases[2:])}"
 
 
 def _freely(scene: Scene, rng: random.Random, training: bool, amid: bool) -> tuple[str, bool, bool]:
@@ -159,7 +159,7 @@ def _freely(scene: Scene, rng: random.Random, training: bool, amid: bool) -> tup
     if names_background:
         setting = say(scene.background, speech.settings[scene.background])
         if amid and _listed(scene):
-            first_place, text = False, _around(rng, phrases[1], setting, listing(phrases[2:]))
+            first_place, text = False, _around(rng, phrases, setting)
         else:
             text = f"{setting}, {text}" if first_place else f"{text} {setting}"
     if names_style:
