@@ -140,16 +140,18 @@ def test_a_making_goes_on_from_frame_to_frame() -> None:
 
 
 def test_a_plan_step_is_made_as_a_process_and_the_next_one_adds_to_it() -> None:
-    things = (Element(name="plain", role="background"), Element(name="carrot", boxes=((18, 18, 78, 78),)))
+    things = (Element(name="plain", role="background"), Element(name="house", boxes=((18, 18, 78, 78),)))
     star = Element(name="star", color="yellow", boxes=((76, 4, 98, 26),))
-    made = PlanStep(instruction="a carrot", adds=(0, 1), domain="emoji", frames=4)
+    made = PlanStep(instruction="a house", adds=(0, 1), domain="emoji", frames=4)
     plan = Plan(elements=(*things, star), steps=(made, PlanStep(instruction="add a yellow star", adds=(2,))))
     studio = Studio(effort=Effort(process_steps=8))
-    waiting = studio.paint("a carrot and a yellow star", seed=7, budget={"rounds": 2}, pause=["after:plan"])
+    waiting = studio.paint("a house and a yellow star", seed=7, budget={"rounds": 2}, pause=["after:plan"])
     creation = studio.answer(waiting.id, plan)
     pictures = [frame for step in creation.steps if step.kind is StepKind.DRAFT for frame in step.outputs]
     frames = [np.asarray(creation.store.get_image(frame), float) for frame in pictures]
     assert len(frames) == 5 and {frame.shape for frame in frames} == {(128, 128, 3)}
+    around = np.concatenate([frames[3][:10].reshape(-1, 3), frames[3][-10:].reshape(-1, 3)])
+    assert frames[3][23:100, 23:100].std() > 20 > around.std(), "it is made in the place planned for it"
     ink = [float((np.abs(frame - 255).max(-1) > 40).mean()) for frame in frames[:4]]
     assert ink[0] < ink[3] and ink[3] > 0.1, f"more and more of it is there: {ink}"
     before, after = frames[3:]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from brushloop.agent import turns, words
 from brushloop.agent.briefs import brief_from
+from brushloop.agent.given import pixels_of
 from brushloop.agent.hold import hold
 from brushloop.agent.paste import paste_back
 from brushloop.agent.run import Options
@@ -248,7 +249,7 @@ def _mask(studio: Studio, change: Change | None, frame: Frame) -> Frame | None:
     for left, top, right, bottom in change.regions:
         edges = max(0, left - margin), max(0, top - margin), min(100, right + margin), min(100, bottom + margin)
         size = frame.width, frame.height
-        mask.paste(255, _pixels(edges, size))
+        mask.paste(255, pixels_of(edges, size))
     return studio.store.put_image(mask)
 
 
@@ -361,21 +362,14 @@ def _taken(studio: Studio, wish: Wish, base: Picture, source: Picture) -> Change
     picture = studio.store.get_image(base.frame).convert("RGB")
     given = studio.store.get_image(source.frame).convert("RGB")
     for start, end in zip(found, boxes, strict=False):
-        cut = given.crop(_pixels(start, given.size)).resize(_extent(end, picture.size))
+        cut = given.crop(pixels_of(start, given.size)).resize(_extent(end, picture.size))
         laid = picture.copy()
-        laid.paste(cut, _pixels(end, picture.size)[:2])
+        laid.paste(cut, pixels_of(end, picture.size)[:2])
         picture, _ = paste_back(picture, laid, (end,), studio.effort.margin)
     text = f"the {words.of_element(thing)} of another picture"
     return Change(new, text, boxes, picture=picture, source=source.frame)
 
 
-def _pixels(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    wide, high = size
-    left, top, right, bottom = box
-    x, y = round(left * wide / 100), round(top * high / 100)
-    return x, y, max(x + 1, round(right * wide / 100)), max(y + 1, round(bottom * high / 100))
-
-
 def _extent(box: Box, size: tuple[int, int]) -> tuple[int, int]:
-    left, top, right, bottom = _pixels(box, size)
+    left, top, right, bottom = pixels_of(box, size)
     return right - left, bottom - top

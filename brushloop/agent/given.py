@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from brushloop.canvas import Brief, Task
+from brushloop.canvas import Box, Brief, Task
 from brushloop.errors import InputError, SizeError
 from brushloop.painter.base import OnDenoise, Painter, PaintRequest
 from brushloop.record import plain
@@ -17,8 +17,10 @@ MAX_ASPECT = 4
 """Longest side to shortest: a narrower picture would be a few pixels of the painter's canvas."""
 
 
-def fitted(picture: Image, size: tuple[int, int]) -> Image:
+def fitted(picture: Image, size: tuple[int, int], box: Box = (0, 0, 100, 100)) -> Image:
     """The whole picture in RGB on a canvas of `size` (width, height): scaled to fit, with its edge colour around it.
+
+    With `box` (percent) it stands there.
 
     Raises:
         SizeError: it is too narrow to be seen on that canvas.
@@ -33,10 +35,22 @@ def fitted(picture: Image, size: tuple[int, int]) -> Image:
         )
     flat = Image.new("RGB", picture.size, "white")
     flat.paste(picture.convert("RGB"), mask=picture.getchannel("A") if "A" in picture.getbands() else None)
-    if flat.size == size:
+    left, top, right, bottom = pixels_of(box, size)
+    within = right - left, bottom - top
+    if flat.size == within == size:
         return flat
-    edge = flat.resize((1, 1), box=(0, 0, flat.width, 1)).tobytes()
-    return ImageOps.pad(flat, size, Image.Resampling.LANCZOS, color=tuple(edge))
+    edge = tuple(flat.resize((1, 1), box=(0, 0, flat.width, 1)).tobytes())
+    canvas = Image.new("RGB", size, edge)
+    canvas.paste(ImageOps.pad(flat, within, Image.Resampling.LANCZOS, color=edge), (left, top))
+    return canvas
+
+
+def pixels_of(box: Box, size: tuple[int, int]) -> Box:
+    """A percent box on a canvas of `size`, in pixels: left, top, right, bottom; at least one wide and high."""
+    wide, high = size
+    left, top, right, bottom = box
+    x, y = round(left * wide / 100), round(top * high / 100)
+    return x, y, max(x + 1, round(right * wide / 100)), max(y + 1, round(bottom * high / 100))
 
 
 def fitted_mask(mask: Image, picture: Image, size: tuple[int, int]) -> Image:

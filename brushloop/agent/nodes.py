@@ -24,7 +24,7 @@ from brushloop.agent.patience import GivenUp, patiently
 from brushloop.agent.review import Refused, redacted, reviewed, reviewed_picture
 from brushloop.agent.routing import accepted, moves_on, stop_reason
 from brushloop.agent.state import State, advance, shown
-from brushloop.canvas import EditType, Frame, PlanStep, Step, StepKind, StopReason
+from brushloop.canvas import Box, EditType, Frame, PlanStep, Step, StepKind, StopReason
 from brushloop.painter.base import OnDenoise, Painter, PaintRequest, noted, takes
 from brushloop.painter.domains import domain as domain_of
 from brushloop.planner.keep import reasons
@@ -231,7 +231,10 @@ def _paint(
 def _make(
     state: State, runtime: Runtime[Context], step: Step, stroke: PlanStep, name: str, base: Frame | None
 ) -> Update:
-    """Make a plan step as a process of domain `name`, frame by frame; over a picture, that is its last frame."""
+    """Make a plan step as a process of domain `name`, frame by frame; over a picture, that is its last frame.
+
+    On an empty canvas one thing alone is made in the place planned for it.
+    """
     context, start = runtime.context, runtime.context.clock()
     domain, seed, size = domain_of(name), _seed(state, "draft", int(step.settings["plan_step"])), _size(state, runtime)
     frames, given = stroke.frames or domain.frames, _picture(runtime, base)
@@ -253,9 +256,19 @@ def _make(
     pictures = list(made.frames if base is None else made.frames[:-1])
     if pictures[0].size != size:
         settings["painted_at"] = f"{pictures[0].width}x{pictures[0].height}"
-    pictures = [fitted(picture, size) for picture in pictures]
+    assert state["plan"] is not None
+    boxes = [box for index in stroke.adds for box in state["plan"].elements[index].boxes] if base is None else []
+    box = _with_margin(boxes[0]) if len(boxes) == 1 else (0, 0, 100, 100)
+    pictures = [fitted(picture, size, box) for picture in pictures]
     step = step.model_copy(update={"seed": seed, "settings": settings, "model": made.model})
     return _kept(state, runtime, step, start, pictures, (base,) if base else ())
+
+
+def _with_margin(box: Box) -> Box:
+    """The cell of a thing that is to fill `box`: in makings it takes four fifths of its cell."""
+    left, top, right, bottom = box
+    x, y = round((right - left) / 8), round((bottom - top) / 8)
+    return max(0, left - x), max(0, top - y), min(100, right + x), min(100, bottom + y)
 
 
 def _following(
