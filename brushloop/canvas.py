@@ -42,6 +42,14 @@ Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 """A SHA-256 in lower-case hex: the address of a stored object."""
 
 
+def pixels_of(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """A box on a canvas of `size` (width, height), in pixels: left, top, right, bottom; at least one wide and high."""
+    wide, high = size
+    left, top, right, bottom = box
+    x, y = round(left * wide / 100), round(top * high / 100)
+    return x, y, max(x + 1, round(right * wide / 100)), max(y + 1, round(bottom * high / 100))
+
+
 def _not_said(value: object) -> bool:
     """Whether a field is left out of JSON: steps from before it was thought of keep their hash."""
     return value is None

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from brushloop.canvas import ModelRef
@@ -73,18 +74,17 @@ class EmbeddedVLM:
         `two cats` are two, `cats` one or more. A colour counts once where it stands before an object; before anything
         else, such as a meadow, it may mean nothing.
         """
-        world, number, found = self.world, None, list[Named]()
-        forms = {form: name for name in (*world["objects"], *world["colors"]) for form in _forms(name)}
-        forms |= world.get("means", {})
-        either = "|".join(map(re.escape, (*sorted(forms, key=len, reverse=True), *NUMBERS)))
-        for match in re.finditer(rf"(?<![^\W_])(?:{either}|\d\d?)(?![^\W_])", prompt.lower()):
-            form, rest = match[0], prompt.lower()[match.end() :].lstrip()
-            name, after = forms.get(form), re.match(rf"(?:{either})(?![^\W_])", rest)
+        forms, pattern = self._names
+        colors, objects, text = self.world["colors"], self.world["objects"], prompt.lower()
+        matches, number, found = list(pattern.finditer(text)), None, list[Named]()
+        for match, after in zip_longest(matches, matches[1:]):
+            name = forms.get(form := match[0])
+            leads = after is not None and after[0] in forms and text[match.end() : after.start()].isspace()
             if name is None:
                 number = NUMBERS.get(form) or int(form)
-            elif name in world["colors"] and after and after[0] in forms:
+            elif name in colors and leads:
                 found.append(Named(name, 1, 1))
-            elif name in world["colors"] and name not in world["objects"]:
+            elif name in colors and name not in objects:
                 found.append(Named(name, 0, None))
             elif form != name and form.endswith("s") and number in (None, 1):
                 found.append(Named(name, 1, None))
@@ -92,6 +92,14 @@ class EmbeddedVLM:
                 found.append(Named(name, number or 1, number or 1))
                 number = None
         return found
+
+    @cached_property
+    def _names(self) -> tuple[dict[str, str], re.Pattern[str]]:
+        """What each form of a name means, and a pattern of forms and numbers."""
+        forms = {form: name for name in (*self.world["objects"], *self.world["colors"]) for form in _forms(name)}
+        forms |= self.world.get("means", {})
+        either = "|".join(map(re.escape, (*sorted(forms, key=len, reverse=True), *NUMBERS)))
+        return forms, re.compile(rf"(?<![^\W_])(?:{either}|\d\d?)(?![^\W_])")
 
     @cached_property
     def questions(self) -> frozenset[str]:

@@ -127,7 +127,7 @@ def process() -> None:
     from brushloop.supervision.processes import make
     from brushloop.train.process import CELLS
 
-    rows: list[list[Image.Image]] = []
+    blank, lines = Image.new("RGB", (72, 72), "white"), list[list[Image.Image]]()
     for name in ("illustration", "icon", "emoji"):
         kind, rng = domain(name), random.Random(f"recraft/{name}")
         with only(LARGE):
@@ -135,14 +135,14 @@ def process() -> None:
         painter = Workshop().open(kind, reads=True)
         made = [recraft(painter, each.frames[-1], kind, "", seed=seed) for seed, each in enumerate(true)]
         print(name, *(each.prompt for each in true), sep=", ")
-        rows += [list(each.frames) for pair in zip(true, made, strict=True) for each in pair]
-    for name, prompts in (("emoji", ("a house", "a cat")), ("lego", ("a car",)), ("illustration", ("a rocket",))):
+        if kind.frames == 9:
+            lines += [list(each.frames) for pair in zip(true, made, strict=True) for each in pair]
+        else:
+            lines += [[*one.frames, blank, *two.frames] for one, two in (true, made)]
+    for name, *prompts in (("emoji", "a house", "a cat"), ("lego", "a car"), ("illustration", "a rocket")):
         painter = Workshop().open(domain(name), reads=False)
-        rows += [list(painter.paint(prompt, domain(name), seed=1).frames) for prompt in prompts]
-    blank = Image.new("RGB", (72, 72), "white")
-    short, long = ([row for row in rows if (len(row) == 9) is whole] for whole in (False, True))
-    halves = [short[0:4:2], short[1:4:2], short[4:]]
-    lines = long[:8] + [[*one, blank, *two] for one, two in halves] + long[8:]
+        frames = [painter.paint(prompt, domain(name), seed=1).frames for prompt in prompts]
+        lines.append([*frames[0], blank, *frames[1]] if len(frames) == 2 else list(frames[0]))
     cells = [each.resize((72, 72), Image.Resampling.LANCZOS) for line in lines for each in line]
     grid(cells, 9).save(OUT / "process.png")
 

@@ -217,7 +217,11 @@ def test_an_accelerator_that_goes_away_ends_the_run_and_leaves_the_checkpoint(tm
 @pytest.mark.parametrize(
     ("fault", "kind", "said"),
     [
-        (torch.AcceleratorError("device lost"), ModelError, r"failed in step [78] \(device lost\): start"),
+        (
+            torch.AcceleratorError("device lost"),
+            ModelError,
+            r"failed in step [78] \(device lost\): start the run again",
+        ),
         (torch.OutOfMemoryError("no"), InputError, r"beside its batches.* \(step [78]\)"),
     ],
 )

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Unpack
 
 from brushloop.agent import turns, words
 from brushloop.agent.briefs import brief_from
-from brushloop.agent.given import pixels_of
 from brushloop.agent.hold import hold
 from brushloop.agent.paste import paste_back
 from brushloop.agent.run import Options
@@ -37,6 +36,7 @@ from brushloop.canvas import (
     Task,
     UnitImage,
     Verdict,
+    pixels_of,
 )
 from brushloop.creation import Creation
 from brushloop.errors import InputError

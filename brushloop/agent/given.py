@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from brushloop.canvas import Box, Brief, Task
+from brushloop.canvas import Box, Brief, Task, pixels_of
 from brushloop.errors import InputError, SizeError
 from brushloop.painter.base import OnDenoise, Painter, PaintRequest
 from brushloop.record import plain
@@ -43,14 +43,6 @@ def fitted(picture: Image, size: tuple[int, int], box: Box = (0, 0, 100, 100)) -
     canvas = Image.new("RGB", size, edge)
     canvas.paste(ImageOps.pad(flat, within, Image.Resampling.LANCZOS, color=edge), (left, top))
     return canvas
-
-
-def pixels_of(box: Box, size: tuple[int, int]) -> Box:
-    """A percent box on a canvas of `size`, in pixels: left, top, right, bottom; at least one wide and high."""
-    wide, high = size
-    left, top, right, bottom = box
-    x, y = round(left * wide / 100), round(top * high / 100)
-    return x, y, max(x + 1, round(right * wide / 100)), max(y + 1, round(bottom * high / 100))
 
 
 def fitted_mask(mask: Image, picture: Image, size: tuple[int, int]) -> Image:

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from brushloop.canvas import Box
+from brushloop.canvas import Box, pixels_of
 
 SIDE = 8
 """Tokens along one side of the embedded painter's canvas."""
@@ -100,8 +100,7 @@ def mask(regions: tuple[Box, ...]) -> Tensor:
     """
     size = SIDE * 8
     cells = torch.full((size, size), -1.0)
-    for number, (left, top, right, bottom) in enumerate(regions):
-        rows = slice(round(top * size / 100), max(round(bottom * size / 100), round(top * size / 100) + 1))
-        columns = slice(round(left * size / 100), max(round(right * size / 100), round(left * size / 100) + 1))
-        cells[rows, columns] = 1 - 0.25 * (number % 6)
+    for number, box in enumerate(regions):
+        left, top, right, bottom = pixels_of(box, (size, size))
+        cells[top:bottom, left:right] = 1 - 0.25 * (number % 6)
     return cells.view(SIDE, 8, SIDE, 8).permute(0, 2, 1, 3).reshape(SIDE * SIDE, 64)

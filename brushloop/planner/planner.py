@@ -14,7 +14,7 @@ from brushloop.vlm import VLM, Answer, Question, ask, own_questions
 TRIES, WARMTH = 5, 1.0
 """How often a prompt is planned if the plan has not what it names, and the temperature from the second time on."""
 MANY = 64
-"""As many things as a plan can have."""
+"""As many of a kind as an element of a plan can be."""
 
 
 class Planner:

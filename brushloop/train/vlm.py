@@ -359,7 +359,7 @@ class Lessons:
             make, times = {"plan": (plan_lesson, 2), "conclude": (blind_lesson, 2), "kind": (kind_lesson, 3)}[turn]
             return [make(rng) for _ in range(times * self.recipe.batch)]
         some = int(self.kept_share * self.recipe.batch) if self.kept else 0
-        states = [faults.sample(rng, faulty=0.7, category=_some(rng)) for _ in range(self.recipe.batch - some)]
+        states = [faults.sample(rng, faulty=0.7, category=_category(rng)) for _ in range(self.recipe.batch - some)]
         pictures = self.touch([state.picture for state in states], rng)
         looks = [
             look_lesson(state.prompt, state.plan, state.step, state.look, picture, state.drawn)
@@ -434,18 +434,18 @@ class _Row(NamedTuple):
 
 def blind_lesson(rng: random.Random) -> Lesson:
     """What is seen, and what follows from it."""
-    state = faults.sample(rng, each=0.5, fancied=True, category=_some(rng))
+    state = faults.sample(rng, each=0.5, fancied=True, category=_category(rng))
     findings = answer(Look(findings=state.look.findings, verdict=state.look.verdict)).rpartition('],"verdict"')[0]
     return Lesson(look_text(state.prompt, state.plan, state.step), findings, blind=True)
 
 
 def plan_lesson(rng: random.Random) -> Lesson:
     """A prompt, and a plan with a tidy layout."""
-    scene = scenes.sample_split(rng, True, _some(rng, 0.5), composed=1.0)
+    scene = scenes.sample_split(rng, True, _category(rng, 0.5), composed=1.0)
     return Lesson(plan_text(words.prompt(scene, rng, amid=rng.random() < 0.25)[0]), answer(words.plan(scene)))
 
 
-def _some(rng: random.Random, share: float = 0.25) -> str | None:
+def _category(rng: random.Random, share: float = 0.25) -> str | None:
     """A share of the scenes of lessons are of groups of things."""
     return scenes.GROUPS if rng.random() < share else None
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from brushloop.canvas import Box, EditType
+from brushloop.canvas import Box, EditType, pixels_of
 from brushloop.edits import DEFINITIONS, Expert
 from brushloop.errors import InputError, SizeError
 from brushloop.painter.adapters import files
@@ -204,10 +204,8 @@ def drawn(regions: tuple[Box, ...], size: tuple[int, int]) -> Image:
     from PIL import Image
 
     mask = Image.new("L", size, 0)
-    for number, (left, top, right, bottom) in enumerate(regions):
-        x, y = round(left * size[0] / 100), round(top * size[1] / 100)
-        box = x, y, max(round(right * size[0] / 100), x + 1), max(round(bottom * size[1] / 100), y + 1)
-        mask.paste(round(255 * (1 - 0.125 * (number % 6))), box)
+    for number, box in enumerate(regions):
+        mask.paste(round(255 * (1 - 0.125 * (number % 6))), pixels_of(box, size))
     return mask
 
 

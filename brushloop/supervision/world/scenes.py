@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from PIL import Image
 
-from brushloop.canvas import Box, Element
+from brushloop.canvas import Box, Element, pixels_of
 from brushloop.supervision.world.art import SIZES, aspect, sprite
 from brushloop.supervision.world.backdrops import CANVAS as CANVAS
 from brushloop.supervision.world.backdrops import backdrop as backdrop
@@ -51,8 +51,7 @@ class Scene:
 
 def pixels(box: Box, size: int = CANVAS) -> tuple[int, int, int, int]:
     """A percent box in pixels: left, top, right, bottom."""
-    left, top, right, bottom = (round(edge * size / 100) for edge in box)
-    return left, top, max(right, left + 1), max(bottom, top + 1)
+    return pixels_of(box, (size, size))
 
 
 def center(box: Box) -> tuple[float, float]:

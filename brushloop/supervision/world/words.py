@@ -103,7 +103,7 @@ def prompt(scene: Scene, rng: random.Random, training: bool = True, *, amid: boo
     `training` False lets it be said in phrasings that are held out. With `amid` the background comes after the first
     of several things, where they are only listed: `a cat on a beach with a red ball`.
     """
-    speech = current().speech
+    speech, amid = current().speech, amid and scene.relation is None and len(scene.elements) > 2
     if speech.leads:
         return _freely(scene, rng, training, amid)
     phrases = ["", *(noun_phrase(thing) for thing in scene.elements[1:])]
@@ -119,7 +119,7 @@ def prompt(scene: Scene, rng: random.Random, training: bool = True, *, amid: boo
     if names_background:
         setting = rng.choice(speech.settings[scene.background])
         first = rng.random() < 0.15
-        if amid and _listed(scene):
+        if amid:
             first, text = False, _around(rng, phrases, setting)
         else:
             text = f"{setting}, {text}" if first else f"{text} {setting}"
@@ -131,10 +131,6 @@ def prompt(scene: Scene, rng: random.Random, training: bool = True, *, amid: boo
     elif lead < 0.2:
         text = f"paint {text}"
     return text, names_background, names_style
-
-
-def _listed(scene: Scene) -> bool:
-    return scene.relation is None and len(scene.elements) > 2
 
 
 def _around(rng: random.Random, phrases: Sequence[str], setting: str) -> str:
@@ -158,7 +154,7 @@ def _freely(scene: Scene, rng: random.Random, training: bool, amid: bool) -> tup
     first_place = names_background and rng.random() < 0.15
     if names_background:
         setting = say(scene.background, speech.settings[scene.background])
-        if amid and _listed(scene):
+        if amid:
             first_place, text = False, _around(rng, phrases, setting)
         else:
             text = f"{setting}, {text}" if first_place else f"{text} {setting}"
