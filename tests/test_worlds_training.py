@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 torch = pytest.importorskip("torch")
+
+from safetensors.torch import load_file  # noqa: E402
+from transformers import PreTrainedTokenizerFast  # noqa: E402
 
 from brushloop.errors import InputError, WeightsError  # noqa: E402
 from brushloop.supervision import judge as judging  # noqa: E402
@@ -73,6 +78,55 @@ def test_the_painter_takes_a_step_in_the_large_world() -> None:
     known = task.tokenizer_2.get_vocab()
     assert torch.isfinite(loss) and {"▁crimson", "▁burrito", "▁linocut", "▁zoo"} <= set(known)
     assert len(known) > len(text.t5_tokenizer().get_vocab()) + 300
+
+
+def test_a_painter_of_the_large_world_begins_with_one_of_the_small(tmp_path: Path) -> None:
+    from brushloop.train.autoencoder import Reconstruction, build
+
+    torch.manual_seed(0)
+    vae = build()
+    vae.register_to_config(shift_factor=0.0, scaling_factor=1.0)
+    small = painter.Painting(TWO, vae, width=32, layers=(1, 1))
+    painter.save(small, copy.deepcopy(small.module).float(), tmp_path)
+    with only(LARGE):
+        task = painter.Painting(TWO, vae, width=32, layers=(1, 1))
+        fresh = task.module["text_encoder_2"].shared.weight.detach().clone()
+        task.begin(tmp_path)
+        with pytest.raises(WeightsError, match=r"is of another architecture: .* there and .* here"):
+            painter.Painting(TWO, vae, width=64, layers=(1, 1)).begin(tmp_path)
+        latent = Reconstruction(TWO)
+        latent.begin(tmp_path)
+        with pytest.raises(WeightsError, match="holds no safetensors"):
+            latent.begin(tmp_path / "scheduler")
+    words, before = task.module["text_encoder_2"].shared.weight, small.module["text_encoder_2"].shared.weight
+    of, was = task.tokenizer_2.get_vocab(), small.tokenizer_2.get_vocab()
+    assert torch.equal(words[of["▁octopus"]], before[was["▁octopus"]].bfloat16().float())
+    assert torch.equal(words[of["▁burrito"]], fresh[of["▁burrito"]]) and of["▁octopus"] != was["▁octopus"]
+    for ours, theirs in ((task.module["transformer"], small.module["transformer"]), (latent.module, vae)):
+        assert all(
+            torch.equal(one, two.bfloat16().float())
+            for one, two in zip(ours.parameters(), theirs.parameters(), strict=True)
+        )
+
+
+def test_a_vision_language_model_begins_with_the_weights_of_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its text model too, which the first stage leaves alone."""
+    monkeypatch.setattr(vlm, "LEARNED", 60)
+    monkeypatch.setattr(vlm, "build", partial(vlm.build, sight=32, text=32))
+    still = replace(TWO, lr=0.0)
+    vlm.train(tmp_path / "one", tower=still, recipe=still)
+    with only(LARGE):
+        begun = replace(still, begin=str(tmp_path / "one" / "vlm"))
+        vlm.train(tmp_path / "two", tower=still, recipe=begun)
+    name = "model.text_model.embed_tokens.weight"
+    learned, rows = list[dict[str, torch.Tensor]](), list[torch.Tensor]()
+    for made in (tmp_path / "one" / "vlm", tmp_path / "two" / "vlm"):
+        learned.append(load_file(made / "model.safetensors"))
+        tokens = PreTrainedTokenizerFast.from_pretrained(made)
+        rows.append(learned[-1].pop(name)[tokens.convert_tokens_to_ids(',"asked":"')])
+    assert torch.equal(*rows) and all(torch.equal(tensor, learned[1][name]) for name, tensor in learned[0].items())
 
 
 def test_the_vision_language_model_takes_steps_in_the_large_world(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,13 +56,11 @@ def run(
     if name not in NAMES:
         raise InputError(f"no recipe {name!r}{nearest(name, NAMES)}; there are {', '.join(NAMES)}")
     vae = runs / "autoencoder" / "vae"
-    if name == "painter" and not vae.is_dir():
-        raise InputError(
-            f"the painter needs an autoencoder at {vae}: run `python -m brushloop.train autoencoder` first"
-        )
 
     def told(recipe: R) -> R:
-        return as_told(recipe, steps, debug, settings)
+        recipe = as_told(recipe, steps, debug, settings)
+        shipped = str(SHIPPED / ("vlm" if name == "vlm" else "painter"))
+        return replace(recipe, begin=shipped) if recipe.begin == "embedded" else recipe
 
     where = runs / name
     ours = runs / "painter" / "painter"
@@ -86,7 +84,14 @@ def run(
     if name == "painter":
         from brushloop.train import painter
 
-        painter.train(where, vae, told(painter.RECIPE), seconds)
+        recipe = told(painter.RECIPE)
+        begun = Path(recipe.begin) / "vae"
+        if not vae.is_dir() and not (recipe.begin and begun.is_dir()):
+            raise InputError(
+                f"the painter needs an autoencoder at {vae}: run `python -m brushloop.train autoencoder` first, or "
+                "begin with a painter's folder (--set begin=embedded), which has one"
+            )
+        painter.train(where, vae if vae.is_dir() else begun, recipe, seconds)
         return where / "painter"
     if name in ("process", "recraft"):
         from brushloop.train import process

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from brushloop.supervision.world import scenes
+from brushloop.train.begin import take_over
 from brushloop.train.loop import Recipe, fit
 from brushloop.train.machine import autocast, device
 
@@ -65,6 +66,10 @@ class Reconstruction:
     def __init__(self, recipe: Recipe) -> None:
         self.recipe, self.device = recipe, device()
         self.module: Any = build().to(self.device)
+
+    def begin(self, folder: Path) -> None:
+        """Take over the autoencoder in a folder, or in a painter's."""
+        take_over(self.module, folder / "vae" if (folder / "vae").is_dir() else folder)
 
     def batch(self, step: int) -> Tensor:
         rng = random.Random(f"autoencoder/{self.recipe.seed}/{step}")

@@ -65,7 +65,10 @@ class Recipe:
     track: str = "tensorboard"
     """Where figures and pictures go besides the log: names of accelerate's trackers, with commas; empty for none."""
     begin: str = ""
-    """Checkpoint of another run, whose averaged weights this one begins with; its optimizer and schedule begin anew."""
+    """What a run begins with: another's checkpoint (its averaged weights), or a folder of weights like those that ship.
+
+    Optimizer and schedule begin anew. A folder may know another world: what both name is taken over.
+    """
     precision: str = "bf16"
     """bf16 (autocast) or fp32."""
     compact: bool = False
@@ -150,6 +153,19 @@ class Showing(Protocol):
 
     def show(self) -> Mapping[str, Image]:
         """Pictures by name, made with the weights as they are now; the same names every time."""
+        ...
+
+
+@runtime_checkable
+class Beginning(Protocol):
+    """A task that can begin with the weights of a folder."""
+
+    def begin(self, folder: Path) -> None:
+        """Take over what is learned there.
+
+        Raises:
+            WeightsError: it holds no weights of this architecture.
+        """
         ...
 
 
@@ -247,7 +263,7 @@ class _Run:
         if state is not None:
             self.adopt(state)
         elif recipe.begin:
-            _begin(Path(recipe.begin), task.module, self.optimizers, recipe)
+            _begin(Path(recipe.begin), task, self.optimizers, recipe)
             self.average.module.load_state_dict(task.module.state_dict())
         self.log = _Log(folder, self.step) if self.first else None
         self.board = Board(recipe.track, folder, asdict(recipe), self.step) if self.first else None
@@ -460,9 +476,11 @@ def _read(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def _begin(path: Path, module: nn.Module, optimizers: Sequence[Any], recipe: Recipe) -> None:
-    """Give a module the averaged weights of another run."""
-    state = _read(path)
+def _begin(path: Path, task: Task, optimizers: Sequence[Any], recipe: Recipe) -> None:
+    """Give a task the averaged weights of another run, or those of a folder."""
+    if path.is_dir() and isinstance(task, Beginning):
+        return task.begin(path)
+    state, module = _read(path), task.module
     learned = {key.removeprefix("module."): value for key, value in state["average"].items() if key != "n_averaged"}
     _same(path, {"module": learned, "optimizers": optimizers}, module, optimizers, recipe)
     module.load_state_dict(learned)

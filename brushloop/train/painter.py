@@ -29,6 +29,7 @@ from brushloop.painter.tokens import LENGTH, SIDE, Window, mask, pack
 from brushloop.supervision.faults import spoil
 from brushloop.supervision.world import edits, scenes, words
 from brushloop.train.autoencoder import mean_code
+from brushloop.train.begin import shared, take_over
 from brushloop.train.flow import noised
 from brushloop.train.loop import Recipe, fit
 from brushloop.train.machine import autocast, device
@@ -134,6 +135,16 @@ class Painting:
             len(self.tokenizer_2), len(self.tokenizer), self.tokenizer.eos_token_id, width=width, layers=layers
         ).to(self.device)
         self.ids = positions(SIDE, SIDE).to(self.device)
+
+    def begin(self, folder: Path) -> None:
+        """Take over a painter's transformer, and what its text encoders know of the words that are said here too."""
+        take_over(self.module["transformer"], folder / "transformer")
+        for name, embedding, tokenizer in (
+            ("text_encoder", "embeddings.token_embedding.weight", self.tokenizer),
+            ("text_encoder_2", "shared.weight", self.tokenizer_2),
+        ):
+            known = shared(tokenizer, folder / name.replace("text_encoder", "tokenizer"))
+            take_over(self.module[name], folder / name, embedding, known)
 
     def latents(self, pictures: Sequence[Image.Image]) -> Tensor:
         """Pictures as (B N 4C) normalised tokens."""

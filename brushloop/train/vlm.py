@@ -11,7 +11,7 @@ import json
 import math
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +31,7 @@ from brushloop.planner.prompt import plan_text
 from brushloop.supervision import faults
 from brushloop.supervision.world import art, scenes, wishes, words
 from brushloop.supervision.world.worlds import current
+from brushloop.train.begin import shared, take_over
 from brushloop.train.judge import blemish
 from brushloop.train.loop import Recipe, fit
 from brushloop.train.machine import autocast, device
@@ -518,7 +519,7 @@ def train(
     seconds: float | None = None,
     states: Callable[[], list[Lesson]] = list,
 ) -> None:
-    """Both stages; writes a transformers folder at `folder/vlm`. A run that begins with another's needs no tower.
+    """Both stages; writes a transformers folder at `folder/vlm`. One that begins with another run's needs no tower.
 
     `states` gives lessons from states of the loop itself (`train.states.lessons`), which are mixed in.
     """
@@ -530,6 +531,9 @@ def train(
     np.random.seed(recipe.seed)
     tokens = _kept_tokenizer(folder / "tokenizer")
     reading = Reading(build(tokens))
+    if recipe.begin and (known := Path(recipe.begin)).is_dir():  # of the text model, which the tower leaves alone, too
+        take_over(reading.model, known, "model.text_model.embed_tokens.weight", shared(tokens, known))
+        recipe = replace(recipe, begin="")
     touch = Touch(AutoencoderKL.from_pretrained(vae).eval() if vae else None)
     eyes = TowerTask(tower, reading, touch)
     if not recipe.begin and not (folder / "lessons" / "checkpoint.pt").exists():
