@@ -6,71 +6,79 @@ that mean one thing of this world alone are here.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from brushloop.supervision.world.nouns import Speech, World, things
 from brushloop.supervision.world.small import SMALL
 
-OBJECTS = SMALL.things + things(
+KEEPING = ("banana", "penguin", "rabbit", "bee", "cloud", "rocket", "cup", "hat")
+"""Objects of the small world that keep their own colours in this one too."""
+
+OBJECTS = tuple(replace(thing, tintable=thing.name not in KEEPING) for thing in SMALL.things) + things(
     """
-    bear:: panda:: tiger::tiger-face lion:: monkey::monkey-face cow::cow-face horse::horse-face fox:foxes: wolf:wolves:
-    koala:: mouse:mice:mouse-face chick::front-facing-baby-chick rooster:: duck:: owl:: eagle:: dove:: turkey:: snail::
-    ant:: spider:: scorpion:: snake::* lizard:: crocodile:: dragon::dragon-face dolphin:: shark:: squid:: shrimp::
-    blowfish:blowfish: elephant:: rhino::rhinoceros camel:: gorilla:: leopard:: deer:deer: goat:: sheep:sheep:ewe boar::
-    unicorn:: bat:: ladybug::lady-beetle caterpillar::bug shell::spiral-shell poodle:: chipmunk::
+    bear::* panda:: tiger::tiger-face* lion::* monkey::monkey-face* cow::cow-face horse::horse-face* fox:foxes:*
+    wolf:wolves: koala:: mouse:mice:mouse-face chick::front-facing-baby-chick* rooster:: duck:: owl::* eagle::*
+    dove:: turkey::* snail::* ant::* spider::* scorpion::* snake::* lizard::* crocodile::* dragon::dragon-face*
+    dolphin::* shark:: squid::* shrimp::* blowfish:blowfish:* elephant:: rhino::rhinoceros camel::* gorilla::*
+    leopard::* deer:deer:* goat:: sheep:sheep:ewe boar::* unicorn:: bat::* ladybug::lady-beetle* caterpillar::bug*
+    shell::spiral-shell poodle:: chipmunk::*
 
-    palm::palm-tree rose:: hibiscus:hibiscuses:* cherry_blossom::* maple_leaf:maple_leaves: clover::four-leaf-clover
-    seedling:: bouquet:: chestnut:: pumpkin::jack-o-lantern
+    palm::palm-tree* rose::* hibiscus:hibiscuses:* cherry_blossom::* maple_leaf:maple_leaves:*
+    clover::four-leaf-clover* seedling::* bouquet::* chestnut::* pumpkin::jack-o-lantern*
 
-    pear:: tangerine:: lemon:: watermelon:: bunch_of_grapes:bunches_of_grapes:grapes melon:: pineapple:: peach:peaches:
-    cherry:cherries:cherries kiwi::kiwi-fruit tomato:tomatoes: eggplant:: avocado:: cucumber::
-    ear_of_corn:ears_of_corn: chilli:chillies:hot-pepper potato:potatoes: loaf_of_bread:loaves_of_bread:bread
-    croissant:: baguette::baguette-bread cheese::cheese-wedge egg:: hamburger:: pizza:: hot_dog::
-    box_of_fries:boxes_of_fries:french-fries taco:: burrito:: box_of_popcorn:boxes_of_popcorn:popcorn
-    piece_of_sushi:pieces_of_sushi:sushi
-    cookie:: doughnut:: chocolate_bar:: candy:candies: lollipop:: ice_cream::soft-ice-cream
-    stack_of_pancakes:stacks_of_pancakes:pancakes honey_pot:: glass_of_milk:glasses_of_milk:glass-of-milk
-    wine_glass:wine_glasses: beer_mug:: cocktail::cocktail-glass tropical_drink:: baby_bottle:: spoon::
-    knife:knives:kitchen-knife drumstick::poultry-leg rice_ball:: bento_box:bento_boxes:
-    champagne_bottle::bottle-with-popping-cork plate::fork-and-knife-with-plate custard:: shortcake::
-    bowl_of_soup:bowls_of_soup:steaming-bowl salad::green-salad peanut::peanuts
+    pear::* tangerine::* lemon::* watermelon::* bunch_of_grapes:bunches_of_grapes:grapes* melon::* pineapple::*
+    peach:peaches:* cherry:cherries:cherries* kiwi::kiwi-fruit* tomato:tomatoes:* eggplant::* avocado::* cucumber::*
+    ear_of_corn:ears_of_corn:* chilli:chillies:hot-pepper* potato:potatoes:* loaf_of_bread:loaves_of_bread:bread*
+    croissant::* baguette::baguette-bread* cheese::cheese-wedge* egg::* hamburger::* pizza::* hot_dog::*
+    box_of_fries:boxes_of_fries:french-fries* taco::* burrito::* box_of_popcorn:boxes_of_popcorn:popcorn*
+    piece_of_sushi:pieces_of_sushi:sushi* cookie::* doughnut::* chocolate_bar::* candy:candies:* lollipop::*
+    ice_cream::soft-ice-cream* stack_of_pancakes:stacks_of_pancakes:pancakes* honey_pot::*
+    glass_of_milk:glasses_of_milk:glass-of-milk wine_glass:wine_glasses: beer_mug:: cocktail::cocktail-glass
+    tropical_drink::* baby_bottle:: spoon:: knife:knives:kitchen-knife drumstick::poultry-leg* rice_ball::
+    bento_box:bento_boxes: champagne_bottle::bottle-with-popping-cork plate::fork-and-knife-with-plate custard::*
+    shortcake::* bowl_of_soup:bowls_of_soup:steaming-bowl* salad::green-salad peanut::peanuts*
 
-    bus:buses: truck::delivery-truck fire_engine:: ambulance:: police_car:: taxi:: tractor::
-    train::locomotive tram:: bicycle:: scooter::motor-scooter* motorcycle::* plane::airplane helicopter:: ship::
-    speedboat:: canoe:: satellite:: anchor:: traffic_light::vertical-traffic-light ferris_wheel:: tent:: kick_scooter::
-    cable_car::aerial-tramway fuel_pump::
+    bus:buses: truck::delivery-truck* fire_engine::* ambulance:: police_car:: taxi::* tractor:: train::locomotive
+    tram:: bicycle:: scooter::motor-scooter* motorcycle::* plane::airplane* helicopter::* ship:: speedboat::
+    canoe::* satellite::* anchor::* traffic_light::vertical-traffic-light ferris_wheel:: tent::* kick_scooter::*
+    cable_car::aerial-tramway fuel_pump::*
 
-    castle:: church:churches: school:: hospital:: factory:factories: tower::tokyo-tower fountain::
-    temple::classical-building skyscraper::office-building mosque:: statue::statue-of-liberty circus_tent::
-    shrine::shinto-shrine
+    castle:: church:churches: school::* hospital:: factory:factories: tower::tokyo-tower* fountain::
+    temple::classical-building skyscraper::office-building mosque:: statue::statue-of-liberty* circus_tent::*
+    shrine::shinto-shrine*
 
-    shirt::t-shirt* dress:dresses:* running_shoe:: boot::womans-boot high_heel::high-heeled-shoe*
-    sandal::womans-sandal pair_of_sunglasses:pairs_of_sunglasses:sunglasses pair_of_jeans:pairs_of_jeans:jeans
-    handbag::* backpack::* ring:: lipstick:: bikini::* kimono:: graduation_cap:: ribbon::*
-    purse::* gem::gem-stone* helmet::rescue-workers-helmet*
+    shirt::t-shirt* dress:dresses:* running_shoe:: boot::womans-boot* high_heel::high-heeled-shoe*
+    sandal::womans-sandal* pair_of_sunglasses:pairs_of_sunglasses:sunglasses* pair_of_jeans:pairs_of_jeans:jeans*
+    handbag::* backpack::* ring:: lipstick::* bikini::* kimono::* graduation_cap:: ribbon::* purse::*
+    gem::gem-stone* helmet::rescue-workers-helmet*
 
-    guitar::* violin:: trumpet:: saxophone:: drum:: piano::musical-keyboard microphone::
-    pair_of_headphones:pairs_of_headphones:headphone radio:: note::musical-note
+    guitar::* violin::* trumpet::* saxophone::* drum:: piano::musical-keyboard microphone::
+    pair_of_headphones:pairs_of_headphones:headphone radio:: note::musical-note*
 
-    football::american-football basketball:: baseball:: tennis_racket::tennis volleyball:: golf_flag::flag-in-hole
-    trophy:trophies: medal::sports-medal boxing_glove::* paddle::ping-pong* ice_skate:: dice:dice:game-die joystick::
-    game_controller::video-game pool_ball::pool-8-ball crystal_ball:: snowman:snowmen:snowman-without-snow
-    party_popper:: ski::skis hockey_stick::ice-hockey spade::spade-suit club::club-suit diamond::diamond-suit*
+    football::american-football* basketball::* baseball:: tennis_racket::tennis volleyball::
+    golf_flag::flag-in-hole* trophy:trophies:* medal::sports-medal* boxing_glove::* paddle::ping-pong* ice_skate::
+    dice:dice:game-die joystick:: game_controller::video-game pool_ball::pool-8-ball* crystal_ball::
+    snowman:snowmen:snowman-without-snow party_popper:: ski::skis* hockey_stick::ice-hockey* spade::spade-suit*
+    club::club-suit* diamond::diamond-suit*
 
-    hammer:: wrench:wrenches: pickaxe::pick pair_of_scissors:pairs_of_scissors:scissors paintbrush:paintbrushes:
-    pencil:: crayon::* ruler::straight-ruler paperclip:: bolt::nut-and-bolt gear:: dagger:: bow::bow-and-arrow shield::
-    bomb:: light_bulb:: candle:: flashlight:: battery:batteries:* plug::electric-plug telescope:: microscope::
-    magnifying_glass:magnifying_glasses:magnifying-glass-tilted-left hourglass:hourglasses:hourglass-done watch:watches:
-    alarm_clock::* phone::mobile-phone telephone::* camera:: television:: computer::laptop keyboard:: printer::
-    floppy_disk:: door:: bed:: bathtub:: toilet:: lock::locked* envelope:: package:: newspaper:: scroll:: money_bag::
-    credit_card:: shopping_cart:: flag::triangular-flag* mailbox:mailboxes:closed-mailbox-with-raised-flag pill::*
-    syringe:: thermometer:: vase::amphora globe::globe-showing-europe-africa briefcase:: palette::artist-palette
-    film_camera::movie-camera calendar:: picture_frame::framed-picture pushpin::* megaphone:: folder::file-folder*
-    clapperboard::clapper-board barber_pole:: ticket:: label:: shopping_bag::shopping-bags balance::balance-scale
+    hammer:: wrench:wrenches: pickaxe::pick* pair_of_scissors:pairs_of_scissors:scissors* paintbrush:paintbrushes:
+    pencil::* crayon::* ruler::straight-ruler paperclip:: bolt::nut-and-bolt gear:: dagger:: bow::bow-and-arrow*
+    shield:: bomb:: light_bulb::* candle:: flashlight:: battery:batteries:* plug::electric-plug* telescope::
+    microscope:: magnifying_glass:magnifying_glasses:magnifying-glass-tilted-left
+    hourglass:hourglasses:hourglass-done watch:watches: alarm_clock::* phone::mobile-phone telephone::* camera::
+    television:: computer::laptop* keyboard:: printer:: floppy_disk:: door::* bed::* bathtub:: toilet::
+    lock::locked* envelope:: package::* newspaper:: scroll:: money_bag::* credit_card::* shopping_cart::
+    flag::triangular-flag* mailbox:mailboxes:closed-mailbox-with-raised-flag* pill::* syringe::* thermometer::
+    vase::amphora* globe::globe-showing-europe-africa* briefcase::* palette::artist-palette*
+    film_camera::movie-camera calendar:: picture_frame::framed-picture* pushpin::* megaphone::* folder::file-folder*
+    clapperboard::clapper-board barber_pole:: ticket::* label::* shopping_bag::shopping-bags*
+    balance::balance-scale*
 
-    lightning_bolt::high-voltage snowflake:: rainbow:: tornado:tornadoes: fire:: drop::droplet* wave::water-wave comet::
-    volcano:volcanoes: thundercloud::cloud-with-lightning raincloud::cloud-with-rain
+    lightning_bolt::high-voltage* snowflake::* rainbow:: tornado:tornadoes: fire::* drop::droplet* wave::water-wave*
+    comet:: volcano:volcanoes: thundercloud::cloud-with-lightning raincloud::cloud-with-rain
 
-    robot:: ghost:: alien:: skull:: mask::performing-arts eye:: mouth:: paw_print::paw-prints
-    pair_of_swords:pairs_of_swords:crossed-swords broken_heart::* lantern::red-paper-lantern santa::santa-claus
+    robot:: ghost:: alien:: skull:: mask::performing-arts* eye:: mouth::* paw_print::paw-prints*
+    pair_of_swords:pairs_of_swords:crossed-swords broken_heart::* lantern::red-paper-lantern* santa::santa-claus
 
     sign_that_says_open:signs_that_say_open:sign-open* sign_that_says_stop:signs_that_say_stop:sign-stop*
     sign_that_says_sale:signs_that_say_sale:sign-sale* sign_that_says_cafe:signs_that_say_cafe:sign-cafe*
@@ -219,4 +227,5 @@ LARGE = World(
     backgrounds=tuple(SPEECH.scenery),
     colors=(*SMALL.colors, "pink", "brown", "turquoise"),
     speech=SPEECH,
+    tinted=0.4,
 )

@@ -129,6 +129,8 @@ class World:
     speech: Speech
     held_out: int = 4
     """Percent of the combinations (object pairs, counts, colours, relations …) that training never sees."""
+    tinted: float = 0.7
+    """How many of the objects that take a colour are asked for in one, where a scene leaves that open."""
 
     @cached_property
     def by_name(self) -> dict[str, Thing]:

@@ -168,7 +168,7 @@ def sample_element(
     world = current()
     names = [name for name in (world.tintable if colored else world.by_name) if name not in set(exclude)]
     name = rng.choice(names)
-    tint = world.by_name[name].tintable and (colored or (colored is None and rng.random() < 0.7))
+    tint = world.by_name[name].tintable and (colored or (colored is None and rng.random() < world.tinted))
     size = rng.choice((None, None, "small", "medium", "large")) if count < 3 else None
     return Element(name=name, count=count, color=rng.choice(world.colors) if tint else None, size=size)
 
