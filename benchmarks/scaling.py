@@ -61,7 +61,7 @@ def paint(name: str) -> None:
     vae = AutoencoderKL.from_pretrained(SHIPPED / "painter" / "vae")
     task = painter.Painting(recipe, vae, ("paint",), width, layers)
     folder = OUT / f"painter-{name}"
-    draws = recipe.batch * painter.DRAWS["paint"]
+    draws = recipe.batch * recipe.draws // painter.COSTS["paint"]
     average = _milestones(task, recipe, folder, SAMPLES, draws, lambda: {"flow": _flow(task), "ms": _denoising(task)})
     if average is not None:
         painter.save(task, copy.deepcopy(average), folder / "painter")

@@ -29,6 +29,7 @@ from brushloop.train.loop import Recipe  # noqa: E402
 from brushloop.vlm_embedded import EmbeddedVLM  # noqa: E402
 
 TWO = Recipe(steps=2, batch=2, lr=1e-3, warmup=1, log_every=1)
+DRAWN = painter.Drawn(**vars(TWO))
 
 
 @pytest.fixture(autouse=True)
@@ -72,7 +73,7 @@ def test_the_painter_takes_a_step_in_the_large_world() -> None:
     vae = build()
     vae.register_to_config(shift_factor=0.0, scaling_factor=1.0)
     with only(LARGE):
-        task = painter.Painting(TWO, vae, width=32, layers=(1, 1))
+        task = painter.Painting(DRAWN, vae, width=32, layers=(1, 1))
         loss, _ = task.loss(1)
         loss.backward()
     known = task.tokenizer_2.get_vocab()
@@ -86,14 +87,14 @@ def test_a_painter_of_the_large_world_begins_with_one_of_the_small(tmp_path: Pat
     torch.manual_seed(0)
     vae = build()
     vae.register_to_config(shift_factor=0.0, scaling_factor=1.0)
-    small = painter.Painting(TWO, vae, width=32, layers=(1, 1))
+    small = painter.Painting(DRAWN, vae, width=32, layers=(1, 1))
     painter.save(small, copy.deepcopy(small.module).float(), tmp_path)
     with only(LARGE):
-        task = painter.Painting(TWO, vae, width=32, layers=(1, 1))
+        task = painter.Painting(DRAWN, vae, width=32, layers=(1, 1))
         fresh = task.module["text_encoder_2"].shared.weight.detach().clone()
         task.begin(tmp_path)
         with pytest.raises(WeightsError, match=r"is of another architecture: .* there and .* here"):
-            painter.Painting(TWO, vae, width=64, layers=(1, 1)).begin(tmp_path)
+            painter.Painting(DRAWN, vae, width=64, layers=(1, 1)).begin(tmp_path)
         latent = Reconstruction(TWO)
         latent.begin(tmp_path)
         with pytest.raises(WeightsError, match="holds no safetensors"):
