@@ -7,6 +7,8 @@ import json
 import os
 import pkgutil
 import signal
+import subprocess
+import sys
 import weakref
 from dataclasses import replace
 from pathlib import Path
@@ -458,6 +460,25 @@ def test_rates() -> None:
     assert cosine.rate(99) == pytest.approx(0.1, abs=0.01)
     stable = Recipe(steps=100, batch=1, lr=1.0, warmup=10, final_lr=0.1, stable=True)
     assert stable.rate(80) == 1.0 and stable.rate(99) < 0.2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc")
+def test_memory_of_a_step_is_what_the_step_before_left() -> None:
+    code = """if True:
+        import resource, torch
+        from brushloop.train.machine import hold_memory
+        def faults():
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+            for _ in range(4):
+                torch.ones(2**24)  # 64 MiB, which glibc would map and unmap
+            return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+        usual = faults()
+        hold_memory()
+        faults()
+        print(usual, faults())
+    """
+    told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert int(told[1]) < 100 < int(told[0])
 
 
 def test_a_missing_autoencoder_is_named(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,6 +80,34 @@ def test_the_painter_takes_a_step_in_the_large_world() -> None:
     known = task.tokenizer_2.get_vocab()
     assert torch.isfinite(loss) and {"▁crimson", "▁burrito", "▁linocut", "▁zoo"} <= set(known)
     assert len(known) > len(text.t5_tokenizer().get_vocab()) + 300
+
+
+def test_a_compiled_step_is_the_same_step_and_draws_are_of_a_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    from brushloop.train.autoencoder import build
+
+    seen = list[tuple[int, bool]]()
+
+    def compiled(function: Any, dynamic: bool) -> Any:
+        assert not dynamic
+
+        def run(transformer: Any, mixed: torch.Tensor, *rest: Any) -> torch.Tensor:
+            seen.append((len(mixed), rest[-2] is not None))
+            return function(transformer, mixed, *rest)
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    torch.manual_seed(0)
+    vae = build()
+    vae.register_to_config(shift_factor=0.0, scaling_factor=1.0)
+    losses = list[list[float]]()
+    for recipe in (DRAWN, replace(DRAWN, compiled=True), replace(DRAWN, compiled=True, draws=2)):
+        torch.manual_seed(1)
+        task = painter.Painting(recipe, vae, width=32, layers=(1, 1))
+        losses.append([task.loss(step)[0].item() for step in (0, 1, 3, 5)])  # window, paint, placed, edit
+    assert losses[1] == pytest.approx(losses[0], rel=5e-3)  # of bfloat16
+    clues = [True, False, True, True]
+    assert seen == list(zip([8, 4, 4, 2], clues, strict=True)) + list(zip([4, 2, 2, 2], clues, strict=True))
 
 
 def test_a_painter_of_the_large_world_begins_with_one_of_the_small(tmp_path: Path) -> None:

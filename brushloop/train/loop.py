@@ -208,6 +208,7 @@ def fit(
     """
     if seconds is not None and seconds < 0:
         raise InputError(f"{seconds:g} seconds are no time to train in: give more, or no limit")
+    machine.hold_memory()
     run = _Run(task, recipe, folder, on_save)
 
     def late() -> bool:
