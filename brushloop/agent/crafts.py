@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from brushloop.agent.beside import attended
 from brushloop.agent.briefs import brief_from
-from brushloop.agent.events import DenoiseEvent, OnEvent, of_step
+from brushloop.agent.events import Cancelled, OnEvent, denoising, of_step
 from brushloop.agent.review import Refused, redacted, refusal, reviewed, reviewed_picture
 from brushloop.agent.run import Cancel, Options
 from brushloop.agent.strokes import process
@@ -152,7 +152,7 @@ def carry_out(intake: Intake, creation: Creation, craft: Craft, options: Options
         began, record = time.monotonic(), _Record(intake, creation, craft.root, tell)
         try:
             made = _painted(intake, creation, craft, tell, cancelled)
-        except _Cancelled:
+        except Cancelled:
             return record.end(StopReason.CANCELLED, "before the frames were painted")
         _recorded(record, made, craft.domain, time.monotonic() - began)
 
@@ -162,22 +162,13 @@ def carry_out(intake: Intake, creation: Creation, craft: Craft, options: Options
         raise Interrupted(f"stopped; what was made is kept: brushloop resume {creation.id}") from None
 
 
-class _Cancelled(Exception):
-    """Raised through the painter, between two denoising steps."""
-
-
 def _painted(intake: Intake, creation: Creation, craft: Craft, tell: OnEvent, cancelled: Cancel) -> Process:
     brief = creation.brief
     given = brief.units[0].images[0].image if brief.task is Task.RECRAFT else None
 
-    def on_denoise(done: int, total: int) -> None:
-        tell(DenoiseEvent(type="denoise", node=brief.task.value, done=done, total=total))
-        if cancelled():
-            raise _Cancelled
-
     picture = intake.store.get_image(given) if given else None
-    shop = workshop(intake)
-    return process(shop, craft.domain, brief.prompt, craft.frames, brief.seed, picture, on_denoise)
+    shop, heard = workshop(intake), denoising(brief.task.value, tell, cancelled)
+    return process(shop, craft.domain, brief.prompt, craft.frames, brief.seed, picture, heard)
 
 
 def _recorded(record: _Record, made: Process, kind: Domain, seconds: float) -> None:

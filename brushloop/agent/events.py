@@ -58,6 +58,21 @@ Event = StepEvent | DenoiseEvent | WaitEvent | PausedEvent | DoneEvent
 OnEvent = Callable[[Event], None]
 
 
+class Cancelled(Exception):
+    """Raised in the midst of an act whose run was cancelled: between two denoising steps, or while it waits."""
+
+
+def denoising(node: str, tell: OnEvent, cancelled: Callable[[], bool]) -> Callable[[int, int], None]:
+    """What hears of a painter's denoising steps (done, in all), tells of them, and raises once the run is cancelled."""
+
+    def hear(done: int, total: int) -> None:
+        tell(DenoiseEvent(type="denoise", node=node, done=done, total=total))
+        if cancelled():
+            raise Cancelled
+
+    return hear
+
+
 def of_step(digest: str, step: Step) -> StepEvent:
     """The news of a step that was recorded."""
     image = step.outputs[-1].hash if step.outputs else None

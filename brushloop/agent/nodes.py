@@ -17,10 +17,10 @@ from langgraph.runtime import Runtime
 from brushloop import edits
 from brushloop.agent import strokes, words
 from brushloop.agent.context import Context
-from brushloop.agent.events import DenoiseEvent, Event, of_step
+from brushloop.agent.events import Cancelled, Event, denoising, of_step
 from brushloop.agent.given import fitted, within
 from brushloop.agent.paste import paste_back
-from brushloop.agent.patience import GivenUp, patiently
+from brushloop.agent.patience import patiently
 from brushloop.agent.review import Refused, redacted, reviewed, reviewed_picture
 from brushloop.agent.routing import accepted, moves_on, stop_reason
 from brushloop.agent.state import State, advance, shown
@@ -51,7 +51,7 @@ def plan(state: State, runtime: Runtime[Context]) -> Update:
         answer = _asked(runtime, ask)
     except Refused as refused:
         return _refused(refused)
-    except GivenUp:
+    except Cancelled:
         return {"stop": StopReason.CANCELLED}
     strokes.check(answer.value, context.painter, shown(state) is not None)
     text = words.of_plan(answer.value)
@@ -145,7 +145,7 @@ def reflect(state: State, runtime: Runtime[Context]) -> Update:
     picture = context.store.get_image(canvas)
     try:
         answer = _asked(runtime, partial(context.critic.reflect, state["brief"], plan, state["at"], picture))
-    except GivenUp:
+    except Cancelled:
         return {"stop": StopReason.CANCELLED}
     step = Step(
         kind=StepKind.REFLECT,
@@ -181,10 +181,6 @@ def finish(state: State, runtime: Runtime[Context]) -> Update:
     return _record(state, runtime, step, runtime.context.clock())
 
 
-class _Cancelled(Exception):
-    """Raised through the painter, between two denoising steps."""
-
-
 def _paint(
     state: State,
     runtime: Runtime[Context],
@@ -205,7 +201,7 @@ def _paint(
         return {"stop": StopReason.CANCELLED}
     try:
         picture = _painted(context.painter, request, _heard(runtime, step))
-    except _Cancelled:
+    except Cancelled:
         return {"stop": StopReason.CANCELLED}
     settings = {
         **step.settings,
@@ -250,7 +246,7 @@ def _make(
                 strokes.workshop(context.painter), domain, prompt, frames, seed, given, _heard(runtime, step),
                 context.effort.process_steps,
             )  # fmt: skip
-    except _Cancelled:
+    except Cancelled:
         return {"stop": StopReason.CANCELLED}
     settings = {**step.settings, "domain": domain.name, **own}
     pictures = list(made.frames if base is None else made.frames[:-1])
@@ -285,14 +281,7 @@ def _following(
 
 
 def _heard(runtime: Runtime[Context], step: Step) -> OnDenoise:
-    """Tells of denoising steps, and cancels between two of them."""
-
-    def on_denoise(done: int, total: int) -> None:
-        _tell(runtime, DenoiseEvent(type="denoise", node=step.kind.value, done=done, total=total))
-        if runtime.context.cancelled():
-            raise _Cancelled
-
-    return on_denoise
+    return denoising(step.kind.value, partial(_tell, runtime), runtime.context.cancelled)
 
 
 def _kept(

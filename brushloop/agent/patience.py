@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from brushloop.agent.events import OnEvent, WaitEvent
+from brushloop.agent.events import Cancelled, OnEvent, WaitEvent
 from brushloop.errors import AwayError
 from brushloop.vlm_openai import seconds_from
 
@@ -21,16 +21,12 @@ def patience() -> float:
     return seconds_from("BRUSHLOOP_VLM_PATIENCE", 180.0)
 
 
-class GivenUp(Exception):
-    """The run was cancelled while it waited."""
-
-
 def patiently(ask: Callable[[], T], seconds: float, tell: OnEvent, cancelled: Callable[[], bool]) -> T:
     """What `ask` returns, asking again at growing intervals while the server is away.
 
     Raises:
         AwayError: it is still away after `seconds`.
-        GivenUp: the run was cancelled.
+        Cancelled: the run was.
     """
     until, pauses = time.monotonic() + seconds, _growing()
     while True:
@@ -45,7 +41,7 @@ def patiently(ask: Callable[[], T], seconds: float, tell: OnEvent, cancelled: Ca
         again = time.monotonic() + pause
         while (left := again - time.monotonic()) > 0:
             if cancelled():
-                raise GivenUp
+                raise Cancelled
             time.sleep(min(0.1, left))
 
 
