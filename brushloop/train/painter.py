@@ -28,6 +28,7 @@ from brushloop.painter.condition import encode_condition, join, positions, prepa
 from brushloop.painter.tokens import LENGTH, SIDE, Window, mask, pack
 from brushloop.supervision.faults import spoil
 from brushloop.supervision.world import edits, scenes, words
+from brushloop.supervision.world.worlds import current
 from brushloop.train.autoencoder import mean_code
 from brushloop.train.begin import shared, take_over
 from brushloop.train.flow import noised
@@ -118,10 +119,15 @@ def placed_example(rng: random.Random) -> Example:
 
 
 def edit_example(rng: random.Random, window: Window) -> Example:
-    """An edit that fits the window: the canvas before, the instruction, the canvas after."""
-    edit = edits.sample(rng, True)
-    while not window.holds(edit.regions):
+    """An edit that fits the window, and whose style can be seen: the canvas before, the instruction, the canvas after.
+
+    What is added where nothing stands is in the style that goes without saying.
+    """
+    while True:
         edit = edits.sample(rng, True)
+        bare = all(thing.role == "background" for thing in edit.before)
+        if window.holds(edit.regions) and (not bare or edit.style == current().styles[0]):
+            break
     before = scenes.render(edit.before, edit.style, edit.variant)
     after = scenes.render(edit.after, edit.style, edit.variant)
     if edit.kind in ("replace", "add") and rng.random() < 0.35:
