@@ -82,6 +82,34 @@ def test_the_painter_takes_a_step_in_the_large_world() -> None:
     assert len(known) > len(text.t5_tokenizer().get_vocab()) + 300
 
 
+def test_a_judge_of_the_large_world_begins_with_one_of_the_small(tmp_path: Path) -> None:
+    from brushloop.supervision.judge import WEIGHTS, load
+
+    with only(LARGE):
+        task = judge.Detection(replace(TWO, seed=71))
+        fresh = task.module.cells.weight.detach().clone()
+        task.begin(WEIGHTS)
+    small = load(WEIGHTS)
+    of, was = LARGE.names, small.names
+    places = [(0, 0), (4, 4)]
+    places += [(5 + of.objects.index(name), 5 + was.objects.index(name)) for name in ("apple", "hat")]
+    places += [
+        (5 + len(of.objects) + of.colors.index(name), 5 + len(was.objects) + was.colors.index(name))
+        for name in ("red", "purple")
+    ]
+    for here, there in places:
+        assert torch.equal(task.module.cells.weight[here], small.cells.weight[there])
+        assert torch.equal(task.module.cells.bias[here], small.cells.bias[there])
+    here = len(of.backgrounds) + of.styles.index("soft")
+    assert torch.equal(
+        task.module.scene.weight[here], small.scene.weight[len(was.backgrounds) + was.styles.index("soft")]
+    )
+    new = 5 + of.objects.index("burrito")
+    assert torch.equal(task.module.cells.weight[new], fresh[new])
+    kept, learned = task.module.body.state_dict(), small.body.state_dict()
+    assert all(torch.equal(kept[name], learned[name]) for name in kept if not name.endswith("num_batches_tracked"))
+
+
 def test_a_compiled_step_is_the_same_step_and_draws_are_of_a_window(monkeypatch: pytest.MonkeyPatch) -> None:
     from brushloop.train.autoencoder import build
 

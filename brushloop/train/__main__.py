@@ -59,8 +59,7 @@ def run(
 
     def told(recipe: R) -> R:
         recipe = as_told(recipe, steps, debug, settings)
-        shipped = str(SHIPPED / ("vlm" if name == "vlm" else "painter"))
-        return replace(recipe, begin=shipped) if recipe.begin == "embedded" else recipe
+        return replace(recipe, begin=str(_shipped(name))) if recipe.begin == "embedded" else recipe
 
     where = runs / name
     ours = runs / "painter" / "painter"
@@ -110,6 +109,15 @@ def run(
     tower = replace(vlm.TOWER, steps=2, batch=2) if debug else vlm.TOWER
     vlm.train(where, vae if vae.is_dir() else None, tower, told(vlm.RECIPE), seconds, partial(_states, runs))
     return where / "vlm"
+
+
+def _shipped(name: str) -> Path:
+    """Where the weights lie with which a run of this name begins, if it is told to begin with what ships."""
+    if name in ("judge", "teacher"):
+        from brushloop.supervision.judge import WEIGHTS
+
+        return WEIGHTS
+    return SHIPPED / ("vlm" if name == "vlm" else "painter")
 
 
 def as_told(recipe: R, steps: int | None, debug: bool, settings: Sequence[str]) -> R:

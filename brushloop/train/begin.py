@@ -18,28 +18,29 @@ Rows = Sequence[tuple[int, int]]
 
 
 @torch.no_grad()
-def take_over(module: nn.Module, folder: Path, words: str = "", rows: Rows = ()) -> None:
-    """Give a module the weights in a folder; of the embedding named `words` only `rows`, the others stay fresh.
+def take_over(module: nn.Module, where: Path, rows: Mapping[str, Rows] | None = None) -> None:
+    """Give a module the weights in a file or folder; of those named in `rows` these rows, the others stay fresh.
 
     Raises:
-        WeightsError: the folder holds none, damaged ones, or those of another architecture.
+        WeightsError: there are none, damaged ones, or those of another architecture.
     """
-    files = sorted(folder.glob("*.safetensors"))
+    files = [where] if where.is_file() else sorted(where.glob("*.safetensors"))
     if not files:
-        raise WeightsError(f"{folder} holds no safetensors to begin with: name a folder like the one that ships")
+        raise WeightsError(f"{where} holds no safetensors to begin with: name weights like those that ship")
     for path in files:
         check(path)
     theirs = {name: tensor for path in files for name, tensor in load_file(path).items()}
-    for name, ours in module.named_parameters():
-        known = theirs.get(name)
+    counted = {name: each for name, each in module.named_buffers() if name in theirs}
+    for name, ours in {**dict(module.named_parameters()), **counted}.items():
+        known, some = theirs.get(name), (rows or {}).get(name)
         size, there = tuple(ours.shape), "none" if known is None else tuple(known.shape)
-        if known is None or known.shape[name == words :] != ours.shape[name == words :]:
-            raise WeightsError(f"{folder} is of another architecture: {name} is {there} there and {size} here")
-        if name == words:
-            here, its = (list(places) for places in zip(*rows, strict=True))
-            ours[here] = known[its].to(ours)
-        else:
+        if known is None or known.shape[some is not None :] != ours.shape[some is not None :]:
+            raise WeightsError(f"{where} is of another architecture: {name} is {there} there and {size} here")
+        if some is None:
             ours.copy_(known)
+        else:
+            here, its = (list(places) for places in zip(*some, strict=True))
+            ours[here] = known[its].to(ours)
 
 
 def shared(ours: PreTrainedTokenizerBase, folder: Path) -> Rows:
@@ -55,3 +56,9 @@ def shared(ours: PreTrainedTokenizerBase, folder: Path) -> Rows:
     except (OSError, ValueError) as error:
         raise WeightsError(f"{folder} holds no tokenizer, which tells what its weights know: copy it again") from error
     return [(number, theirs[token]) for token, number in ours.get_vocab().items() if token in theirs]
+
+
+def named(ours: Sequence[str], theirs: Sequence[str], here: int = 0, there: int = 0) -> Rows:
+    """The names that both lists know, which begin at the rows `here` and `there`."""
+    places = {name: there + number for number, name in enumerate(theirs)}
+    return [(here + number, places[name]) for number, name in enumerate(ours) if name in places]

@@ -17,9 +17,11 @@ from torch.nn import functional as F
 
 from brushloop.supervision.faults import spoil
 from brushloop.supervision.judge import GRID, Detector
+from brushloop.supervision.judge import load as load_detector
 from brushloop.supervision.judge import save as save_detector
 from brushloop.supervision.world import scenes
 from brushloop.supervision.world.worlds import current
+from brushloop.train.begin import named, take_over
 from brushloop.train.loop import Recipe, fit
 from brushloop.train.machine import autocast, device
 
@@ -68,6 +70,22 @@ class Detection:
         self.known = current().names
         self.module: Any = Detector(self.known).to(self.device)
         self.vae = vae and vae.to(self.device)
+
+    def begin(self, path: Path) -> None:
+        """Take over a detector's weights: what it knows of the names that are told apart here too."""
+        ours, theirs = self.known, load_detector(path).names
+        first = 5  # whether something is there, and its box
+        cells = [(row, row) for row in range(first)]
+        cells += named(ours.objects, theirs.objects, first, first)
+        cells += named(ours.colors, theirs.colors, first + len(ours.objects), first + len(theirs.objects))
+        scene = [
+            *named(ours.backgrounds, theirs.backgrounds),
+            *named(ours.styles, theirs.styles, len(ours.backgrounds), len(theirs.backgrounds)),
+        ]
+        rows = {
+            f"{part}.{kind}": of for part, of in (("cells", cells), ("scene", scene)) for kind in ("weight", "bias")
+        }
+        take_over(self.module, path, rows)
 
     def batch(self, step: int) -> tuple[Tensor, list[scenes.Scene]]:
         rng = random.Random(f"judge/{self.recipe.seed}/{step}")

@@ -65,9 +65,9 @@ class Recipe:
     track: str = "tensorboard"
     """Where figures and pictures go besides the log: names of accelerate's trackers, with commas; empty for none."""
     begin: str = ""
-    """What a run begins with: another's checkpoint (its averaged weights), or a folder of weights like those that ship.
+    """What a run begins with: another's checkpoint (its averaged weights), or weights like those that ship.
 
-    Optimizer and schedule begin anew. A folder may know another world: what both name is taken over.
+    Optimizer and schedule begin anew. What ships may know another world: of names, those of both are taken over.
     """
     precision: str = "bf16"
     """bf16 (autocast) or fp32."""
@@ -158,13 +158,13 @@ class Showing(Protocol):
 
 @runtime_checkable
 class Beginning(Protocol):
-    """A task that can begin with the weights of a folder."""
+    """A task that can begin with weights like those that ship."""
 
-    def begin(self, folder: Path) -> None:
-        """Take over what is learned there.
+    def begin(self, path: Path) -> None:
+        """Take over what is learned there, a file or a folder.
 
         Raises:
-            WeightsError: it holds no weights of this architecture.
+            WeightsError: there are no weights of this architecture.
         """
         ...
 
@@ -178,6 +178,8 @@ class Naming(Protocol):
         ...
 
 
+CHECKPOINT = ".pt"
+"""What the names of checkpoints end in."""
 PATIENCE = 20
 """Steps in a row without a finite loss after which a run is given up: it would learn nothing more."""
 
@@ -246,7 +248,7 @@ class _Run:
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.task, self.folder, self.on_save = task, folder, on_save
-        self.path = folder / "checkpoint.pt"
+        self.path = folder / f"checkpoint{CHECKPOINT}"
         self.whole = recipe.batch
         """As given: smaller ones were halved, now or before."""
         state = _read(self.path) if self.path.exists() else None
@@ -478,8 +480,8 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _begin(path: Path, task: Task, optimizers: Sequence[Any], recipe: Recipe) -> None:
-    """Give a task the averaged weights of another run, or those of a folder."""
-    if path.is_dir() and isinstance(task, Beginning):
+    """Give a task the averaged weights of another run, or weights that ship."""
+    if path.suffix != CHECKPOINT and isinstance(task, Beginning):
         return task.begin(path)
     state, module = _read(path), task.module
     learned = {key.removeprefix("module."): value for key, value in state["average"].items() if key != "n_averaged"}

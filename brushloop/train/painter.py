@@ -165,7 +165,7 @@ class Painting:
             ("text_encoder_2", "shared.weight", self.tokenizer_2),
         ):
             known = shared(tokenizer, folder / name.replace("text_encoder", "tokenizer"))
-            take_over(self.module[name], folder / name, embedding, known)
+            take_over(self.module[name], folder / name, {embedding: known})
 
     def latents(self, pictures: Sequence[Image.Image]) -> Tensor:
         """Pictures as (B N 4C) normalised tokens."""

@@ -532,7 +532,7 @@ def train(
     tokens = _kept_tokenizer(folder / "tokenizer")
     reading = Reading(build(tokens))
     if recipe.begin and (known := Path(recipe.begin)).is_dir():  # of the text model, which the tower leaves alone, too
-        take_over(reading.model, known, "model.text_model.embed_tokens.weight", shared(tokens, known))
+        take_over(reading.model, known, {"model.text_model.embed_tokens.weight": shared(tokens, known)})
         recipe = replace(recipe, begin="")
     touch = Touch(AutoencoderKL.from_pretrained(vae).eval() if vae else None)
     eyes = TowerTask(tower, reading, touch)
