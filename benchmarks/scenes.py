@@ -21,6 +21,7 @@ from brushloop.errors import ReplyError
 from brushloop.supervision.held_out import CATEGORIES, prompts, table
 from brushloop.supervision.judge import Judge, verdict
 from brushloop.supervision.world.scenes import GROUPS
+from brushloop.supervision.world.worlds import current, within
 
 
 def paint(number: int, out: Path, part: int = 0, parts: int = 1, categories: Sequence[str] = CATEGORIES) -> None:
@@ -33,6 +34,7 @@ def paint(number: int, out: Path, part: int = 0, parts: int = 1, categories: Seq
     out.parent.mkdir(parents=True, exist_ok=True)
     done = {json.loads(line)["index"] for line in out.read_text().splitlines()} if out.exists() else set()
     studio, judge = Studio(home=out.with_suffix(".store")), Judge()
+    judge.must_know(current())
     with out.open("a") as file:
         for index, (category, prompt, scene) in enumerate(prompts(number, categories=categories)):
             if index in done or index % parts != part:
@@ -67,11 +69,13 @@ def main() -> None:
     parser.add_argument("--number", type=int, default=200)
     parser.add_argument("--out", type=Path, default=Path("runs/bench/scenes.jsonl"))
     parser.add_argument("--category", choices=(*CATEGORIES, GROUPS), help="prompts of this category only")
+    parser.add_argument("--world", default=current().name, help="what prompts and truth are sampled from")
     parser.add_argument("--part", default="0/1", help="i/n: only every n-th prompt, from i on")
     arguments = parser.parse_args()
     part, parts = map(int, arguments.part.split("/"))
     categories = (arguments.category,) if arguments.category else CATEGORIES
-    paint(arguments.number, arguments.out, part, parts, categories)
+    with within(arguments.world):
+        paint(arguments.number, arguments.out, part, parts, categories)
     print(table([json.loads(line) for line in arguments.out.read_text().splitlines()]))
 
 
