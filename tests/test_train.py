@@ -470,7 +470,7 @@ def test_memory_of_a_step_is_what_the_step_before_left() -> None:
         def faults():
             before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
             for _ in range(4):
-                torch.ones(2**24)  # 64 MiB, which glibc would map and unmap
+                [torch.ones(2**22) for _ in range(8)]  # 128 MiB
             return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
         usual = faults()
         hold_memory()

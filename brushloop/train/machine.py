@@ -43,12 +43,15 @@ def hold_memory() -> None:
     on virtual machines can take as long as the arithmetic.
     """
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
-        libc.mallopt(_MMAP_MAX, 0)
+        libc.mallopt(_MMAP_THRESHOLD, 2**25)
         libc.mallopt(_TRIM_THRESHOLD, -1)
 
 
-_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
-"""Numbers of glibc's malloc.h: how much may be free at the end before it is given back, and blocks kept apart."""
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+"""Numbers of glibc's malloc.h: what may be free at the end before it is given back, and the size of blocks kept apart.
+
+The second may be 32 MiB at most. Larger blocks are given back at once: of many sizes, they would leave gaps.
+"""
 
 
 def recompute(transformer: Any) -> None:
