@@ -1,4 +1,4 @@
-"""Beginning a run with the weights of a folder that ships, even where they were learned in another world."""
+"""Beginning a run with weights like those that ship, even where they were learned in another world."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from brushloop.errors import WeightsError
 from brushloop.weights import check
 
 Rows = Sequence[tuple[int, int]]
-"""Places (here, there) of the words that both vocabularies know."""
+"""Rows (here, there) of the words or names that both know."""
 
 
 @torch.no_grad()
@@ -39,8 +39,8 @@ def take_over(module: nn.Module, where: Path, rows: Mapping[str, Rows] | None = 
         if some is None:
             ours.copy_(known)
         else:
-            here, its = (list(places) for places in zip(*some, strict=True))
-            ours[here] = known[its].to(ours)
+            for here, its in some:
+                ours[here] = known[its]
 
 
 def shared(ours: PreTrainedTokenizerBase, folder: Path) -> Rows:
