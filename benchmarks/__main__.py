@@ -1,6 +1,6 @@
 """`make bench`: measure everything, and write docs/bench.md with the machine and the date.
 
-    python -m benchmarks [--number 200] [--world small] [--only scenes ...]
+    python -m benchmarks [--number 200] [--only scenes ...]
 
 Each part writes its figures to `runs/bench/NAME.json`; a part named by `--only` is measured again, the
 others are taken from there if they are there. On a shared machine only ratios within one run mean much.
@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -107,16 +107,8 @@ def _compared(out: Path, number: int, *options: str) -> Figures:
     """One-shot against loop, in as many processes as there are cores; rows are kept in `out`."""
     workers = os.cpu_count() or 1
     from benchmarks.scenes import table
-    from brushloop.supervision.world.worlds import current
 
-    told = {"--number": number, "--out": out, "--world": current().name}
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks.scenes",
-        *(str(each) for pair in told.items() for each in pair),
-        *options,
-    ]
+    command = [sys.executable, "-m", "benchmarks.scenes", "--number", str(number), "--out", str(out), *options]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     running = [subprocess.Popen([*command, "--part", f"{i}/{workers}"], env=environment) for i in range(workers)]
     if any(process.wait() for process in running):
@@ -313,33 +305,24 @@ alone in 3. (`steps`)
 """
 
 
-def measured(number: int, only: Sequence[str] | None) -> None:
-    """Measure what is named, or everything, and write the page."""
-    OUT.mkdir(parents=True, exist_ok=True)
-    figures: dict[str, Figures] = {}
-    for name, measure in PARTS.items():
-        kept = OUT / f"{name}.json"
-        if only is not None and name not in only and kept.exists():
-            figures[name] = json.loads(kept.read_text())
-            continue
-        print(f"measuring {name} …", file=sys.stderr, flush=True)
-        figures[name] = measure(number) if name in SAMPLED else measure()
-        kept.write_text(json.dumps(figures[name], indent=1))
-    PAGE.write_text(page(figures, datetime.date.today().isoformat()))
-    print(PAGE.read_text())
-
-
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--number", type=int, default=200, help="prompts of the scene benchmark")
-    parser.add_argument("--world", default="small", help="what prompts, states and truth are sampled from")
     parser.add_argument("--only", nargs="*", choices=PARTS, help="parts to measure again")
     given = parser.parse_args()
-    from brushloop.supervision.world.worlds import within
-
-    with within(given.world):
-        measured(given.number, given.only)
+    OUT.mkdir(parents=True, exist_ok=True)
+    figures: dict[str, Figures] = {}
+    for name, measure in PARTS.items():
+        kept = OUT / f"{name}.json"
+        if given.only is not None and name not in given.only and kept.exists():
+            figures[name] = json.loads(kept.read_text())
+            continue
+        print(f"measuring {name} …", file=sys.stderr, flush=True)
+        figures[name] = measure(given.number) if name in SAMPLED else measure()
+        kept.write_text(json.dumps(figures[name], indent=1))
+    PAGE.write_text(page(figures, datetime.date.today().isoformat()))
+    print(PAGE.read_text())
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("--number", type=int, default=200)
     parser.add_argument("--out", type=Path, default=Path("runs/bench/scenes.jsonl"))
     parser.add_argument("--category", choices=(*CATEGORIES, GROUPS), help="prompts of this category only")
-    parser.add_argument("--world", default=current().name, help="what prompts and truth are sampled from")
+    parser.add_argument("--world", default="small", help="what prompts and truth are sampled from")
     parser.add_argument("--part", default="0/1", help="i/n: only every n-th prompt, from i on")
     arguments = parser.parse_args()
     part, parts = map(int, arguments.part.split("/"))

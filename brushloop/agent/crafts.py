@@ -165,7 +165,6 @@ def carry_out(intake: Intake, creation: Creation, craft: Craft, options: Options
 def _painted(intake: Intake, creation: Creation, craft: Craft, tell: OnEvent, cancelled: Cancel) -> Process:
     brief = creation.brief
     given = brief.units[0].images[0].image if brief.task is Task.RECRAFT else None
-
     picture = intake.store.get_image(given) if given else None
     shop, heard = workshop(intake), denoising(brief.task.value, tell, cancelled)
     return process(shop, craft.domain, brief.prompt, craft.frames, brief.seed, picture, heard)
