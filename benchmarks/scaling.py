@@ -57,9 +57,11 @@ def paint(name: str) -> None:
     from diffusers import AutoencoderKL
 
     width, layers = PAINTERS[name]
-    recipe = replace(painter.RECIPE, stable=False, final_lr=1.0, ema=0.99, track="", batch=16, save_every=120.0)
+    recipe = replace(
+        painter.RECIPE, stable=False, final_lr=1.0, ema=0.99, track="", batch=16, save_every=120.0, turns="paint"
+    )
     vae = AutoencoderKL.from_pretrained(SHIPPED / "painter" / "vae")
-    task = painter.Painting(recipe, vae, ("paint",), width, layers)
+    task = painter.Painting(recipe, vae, width, layers)
     folder = OUT / f"painter-{name}"
     draws = recipe.batch * recipe.draws // painter.COSTS["paint"]
     average = _milestones(task, recipe, folder, SAMPLES, draws, lambda: {"flow": _flow(task), "ms": _denoising(task)})

@@ -23,10 +23,10 @@ from brushloop.supervision.build.run import build as build_records  # noqa: E402
 from brushloop.supervision.constraints import evidence  # noqa: E402
 from brushloop.supervision.judge import Detector, Judge  # noqa: E402
 from brushloop.supervision.records import RecordFolder  # noqa: E402
-from brushloop.supervision.world import scenes, words  # noqa: E402
+from brushloop.supervision.world import edits, scenes, words  # noqa: E402
 from brushloop.supervision.world.worlds import LARGE, SMALL, current, only  # noqa: E402
 from brushloop.train import judge, painter, text, vlm  # noqa: E402
-from brushloop.train.loop import Recipe  # noqa: E402
+from brushloop.train.loop import Recipe, fitted  # noqa: E402
 from brushloop.vlm_embedded import EmbeddedVLM  # noqa: E402
 
 TWO = Recipe(steps=2, batch=2, lr=1e-3, warmup=1, log_every=1)
@@ -136,6 +136,28 @@ def test_a_compiled_step_is_the_same_step_and_draws_are_of_a_window(monkeypatch:
     assert losses[1] == pytest.approx(losses[0], rel=5e-3)  # of bfloat16
     clues = [True, False, True, True]
     assert seen == list(zip([8, 4, 4, 2], clues, strict=True)) + list(zip([4, 2, 2, 2], clues, strict=True))
+
+
+def test_a_recipe_says_what_a_painter_is_shown_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    from brushloop.train.autoencoder import build
+
+    torch.manual_seed(0)
+    vae, seen, sample = build(), list[str](), edits.sample
+    vae.register_to_config(shift_factor=0.0, scaling_factor=1.0)
+
+    def watched(*given: Any) -> edits.Edit:
+        edit = sample(*given)
+        seen.append(edit.kind.value)
+        return edit
+
+    task = painter.Painting(fitted(replace(DRAWN, batch=8), ["turns=placed new"]), vae, width=32, layers=(1, 1))
+    monkeypatch.setattr(edits, "sample", watched)
+    assert set(task.loss(0)[1]) == {"placed"} and not seen
+    assert set(task.loss(1)[1]) == {"new"} and set(seen) == {"add", "replace"}
+    with pytest.raises(InputError, match="no turn 'windows'; did you mean 'window'"):
+        painter.Painting(fitted(DRAWN, ["turns=placed windows"]), vae)
+    with pytest.raises(InputError, match="field turns of the recipe names none"):
+        painter.Painting(fitted(DRAWN, ["turns= "]), vae)
 
 
 def test_a_painter_of_the_large_world_begins_with_one_of_the_small(tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
 """Recipe `painter`: a small Flux that paints scenes from text and edits them from instructions.
 
 Flow matching (Lipman et al. 2023; the rectified form of FLUX): x_t = (1 - t) x_0 + t ε, target ε - x_0,
-mean squared error. Steps take turns: text to picture, edits of the whole canvas, and edits of a window (the
-canvas joins as a condition). A window is what `FluxPainter` paints when an edit is local: only the tokens
-around its regions are denoised. Each picture is encoded once and met at several timesteps. Text encoders
-and transformer learn together; the latents come from the autoencoder, which is frozen.
+mean squared error. Steps take turns: text to picture, with and without places; edits of the whole canvas; edits
+of a window (the canvas joins as a condition), of any kind or such as bring something new. A window is what
+`FluxPainter` paints when an edit is local: only the tokens around its regions are denoised. Each picture is
+encoded once and met at several timesteps. Text encoders and transformer learn together; the latents come from
+the autoencoder, which is frozen.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ from PIL import Image
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
-from brushloop.canvas import Box
+from brushloop.canvas import Box, EditType
+from brushloop.errors import InputError
 from brushloop.painter.condition import encode_condition, join, positions, prepare, velocity
 from brushloop.painter.tokens import LENGTH, SIDE, Window, mask, pack
+from brushloop.supervision.build.recipes import nearest
 from brushloop.supervision.faults import spoil
 from brushloop.supervision.world import edits, scenes, words
 from brushloop.supervision.world.worlds import current
@@ -48,12 +51,15 @@ class Drawn(Recipe):
     """
     compiled: bool = False
     """Compile what the transformer computes: a third less time on a CPU, after some minutes for each kind of turn."""
+    turns: str = "window paint window placed window edit"
+    """What the steps show in turn, of `COSTS`. Of many things to know `new` shows most in the same time."""
 
 
 RECIPE = Drawn(steps=9000, batch=12, lr=1.1e-3, warmup=80, ema=0.998, stable=True, log_every=40, muon=True)
-TURNS = ("window", "paint", "window", "placed", "window", "edit")
-COSTS = {"window": 1, "paint": 2, "placed": 2, "edit": 4}
+COSTS = {"new": 1, "window": 1, "paint": 2, "placed": 2, "edit": 4}
 """How many draws of a window one of a turn's pictures counts for."""
+NEW = (EditType.ADD, EditType.ADD, EditType.ADD, EditType.REPLACE)
+"""Kinds of edit that bring something new."""
 WIDTH, HEADS = 256, 8
 LAYERS = 2, 7
 """Double- and single-stream blocks."""
@@ -118,13 +124,13 @@ def placed_example(rng: random.Random) -> Example:
     return Example(text, picture, thing.boxes, thing.boxes)
 
 
-def edit_example(rng: random.Random, window: Window) -> Example:
+def edit_example(rng: random.Random, window: Window, kinds: Sequence[EditType] = ()) -> Example:
     """An edit that fits the window, and whose style can be seen: the canvas before, the instruction, the canvas after.
 
-    What is added where nothing stands is in the style that goes without saying.
+    What is added where nothing stands is in the style that goes without saying. Without `kinds` it is of any kind.
     """
     while True:
-        edit = edits.sample(rng, True)
+        edit = edits.sample(rng, True, rng.choice(kinds) if kinds else None)
         bare = all(thing.role == "background" for thing in edit.before)
         if window.holds(edit.regions) and (not bare or edit.style == current().styles[0]):
             break
@@ -144,11 +150,10 @@ class Painting:
         self,
         recipe: Drawn,
         vae: AutoencoderKL,
-        turns: tuple[str, ...] = TURNS,
         width: int = WIDTH,
         layers: tuple[int, int] = LAYERS,
     ) -> None:
-        self.recipe, self.turns, self.device = recipe, turns, device()
+        self.recipe, self.turns, self.device = recipe, _turns(recipe), device()
         self.vae = vae.eval().requires_grad_(False).to(self.device, memory_format=torch.channels_last)
         self.tokenizer, self.tokenizer_2 = clip_tokenizer(), t5_tokenizer()
         self.module: Any = build(
@@ -187,8 +192,10 @@ class Painting:
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         rng = random.Random(f"painter/{self.recipe.seed}/{step}")
         turn = self.turns[step % len(self.turns)]
-        window = Window.anywhere(rng) if turn == "window" else Window()
-        makers: dict[str, Callable[[random.Random], Example]] = {"paint": paint_example, "placed": placed_example}
+        window = Window.anywhere(rng) if turn in ("window", "new") else Window()
+        makers: dict[str, Callable[[random.Random], Example]] = {
+            "paint": paint_example, "placed": placed_example, "new": partial(edit_example, window=window, kinds=NEW),
+        }  # fmt: skip
         make = makers.get(turn, partial(edit_example, window=window))
         examples = [make(rng) for _ in range(self.recipe.batch)]
         draws = max(1, self.recipe.draws // COSTS[turn])
@@ -211,6 +218,16 @@ class Painting:
         error = (guess.float() - target).pow(2).mean(-1)
         loss = (error * weight).sum() / weight.sum()
         return loss, {turn: loss.item() * len(self.turns) / self.turns.count(turn)}
+
+
+def _turns(recipe: Drawn) -> tuple[str, ...]:
+    turns = tuple(recipe.turns.split())
+    for turn in turns:
+        if turn not in COSTS:
+            raise InputError(f"a painter has no turn {turn!r}{nearest(turn, list(COSTS))}: {', '.join(COSTS)}")
+    if not turns:
+        raise InputError(f"field turns of the recipe names none: give some of {', '.join(COSTS)}")
+    return turns
 
 
 def _guess(
@@ -255,14 +272,13 @@ def train(
     vae: Path,
     recipe: Drawn = RECIPE,
     seconds: float | None = None,
-    turns: tuple[str, ...] = TURNS,
     width: int = WIDTH,
     layers: tuple[int, int] = LAYERS,
 ) -> None:
     """Train from the autoencoder at `vae` and write a diffusers folder at `folder/painter`."""
     import copy
 
-    task = Painting(recipe, AutoencoderKL.from_pretrained(vae), turns, width, layers)
+    task = Painting(recipe, AutoencoderKL.from_pretrained(vae), width, layers)
 
     def keep(average: nn.Module, step: int) -> None:
         save(task, copy.deepcopy(average), folder / "painter")

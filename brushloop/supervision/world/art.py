@@ -69,7 +69,7 @@ def _dyed(picture: Image.Image, color: str) -> Image.Image:
     return dyed
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def _original(name: str, style: str, color: str | None) -> Image.Image:
     drawing = _drawing(name, style)
     return drawing if color is None else _tint(drawing, color)
@@ -81,7 +81,7 @@ def aspect(name: str, style: str) -> float:
     return width / height
 
 
-@lru_cache(maxsize=16384)
+@lru_cache(maxsize=32768)
 def sprite(name: str, style: str, color: str | None, width: int, height: int) -> Image.Image:
     """The object as RGBA, `width` x `height` pixels."""
     return _original(name, style, color).resize((width, height), Image.Resampling.LANCZOS)

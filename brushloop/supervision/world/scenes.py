@@ -10,6 +10,7 @@ import hashlib
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 from PIL import Image
 
@@ -155,18 +156,24 @@ def apart(box: Box, others: Iterable[Box], gap: int = 1) -> bool:
 
 def free_box(rng: random.Random, size: str, taken: Sequence[Box]) -> Box | None:
     """A random cell of a size class clear of the boxes in `taken`, or None if there is none."""
-    crossings = [100 * i / GRID for i in range(1, GRID)]
-    cells = [cell(x, y, size) for x in crossings for y in crossings]
-    free = [box for box in cells if min(box) >= 0 and max(box) <= 100 and apart(box, taken)]
+    free = [box for box in cells(size) if apart(box, taken)]
     return rng.choice(free) if free else None
+
+
+@cache
+def cells(size: str) -> tuple[Box, ...]:
+    """All boxes of a size class that lie on the canvas, column by column."""
+    crossings = [100 * i / GRID for i in range(1, GRID)]
+    boxes = (cell(x, y, size) for x in crossings for y in crossings)
+    return tuple(box for box in boxes if min(box) >= 0 and max(box) <= 100)
 
 
 def sample_element(
     rng: random.Random, exclude: Iterable[str] = (), count: int = 1, colored: bool | None = None
 ) -> Element:
     """One object without boxes. `colored` True forces a colour, False forbids one, None leaves it to chance."""
-    world = current()
-    names = [name for name in (world.tintable if colored else world.by_name) if name not in set(exclude)]
+    world, gone = current(), set(exclude)
+    names = [name for name in (world.tintable if colored else world.by_name) if name not in gone]
     name = rng.choice(names)
     tint = world.by_name[name].tintable and (colored or (colored is None and rng.random() < world.tinted))
     size = rng.choice((None, None, "small", "medium", "large")) if count < 3 else None

@@ -1,0 +1,149 @@
+"""How far models know a world, also such as are still learning: each of them by itself, on what training never showed.
+
+    python -m benchmarks.known --world large --vae weights/large/vae --judge weights/large/judge.safetensors \
+        --painter runs/large/painter/painter --vlm runs/large/vlm/vlm
+
+What is not named is not measured. The painter paints one thing on a background, at the place it is told, in eight
+denoising steps; beside how often the judge names it there is told how often it does on the scene as it is drawn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import random
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from PIL import Image
+
+from brushloop.canvas import Brief, Element
+from brushloop.errors import ReplyError
+from brushloop.painter.base import PaintRequest
+from brushloop.painter.flux import FluxPainter
+from brushloop.planner.planner import Planner
+from brushloop.scale.together import Many
+from brushloop.supervision.held_out import CATEGORIES, prompts
+from brushloop.supervision.judge import WEIGHTS, Judge, Sight, overlap
+from brushloop.supervision.world import scenes, words
+from brushloop.supervision.world.worlds import current, within
+from brushloop.train.autoencoder import mean_code, to_tensor
+from brushloop.train.judge import object_f1
+from brushloop.vlm import VLM, open_vlm
+
+Figures = dict[str, float]
+BATCH = 8
+
+
+@torch.no_grad()
+def kept(folder: Path, number: int) -> Figures:
+    """What an autoencoder keeps of held-out scenes: dB of whole pictures (`kept`), and inside of things by style."""
+    vae, rng = AutoencoderKL.from_pretrained(folder).eval(), random.Random("kept")
+    whole, inside = list[float](), dict[str, list[float]]()
+    for _ in range(number):
+        scene = scenes.sample_split(rng, False)
+        pixels = to_tensor([np.asarray(scenes.render(scene.elements, scene.style, scene.variant))])
+        error = (vae.decoder(mean_code(vae, pixels)).clamp(-1, 1) - pixels).pow(2).mean((0, 1))
+        whole.append(error.mean().item())
+        for box in (box for thing in scene.elements[1:] for box in thing.boxes):
+            left, top, right, bottom = scenes.pixels(box)
+            inside.setdefault(scene.style, []).append(error[top:bottom, left:right].mean().item())
+    things = [square for squares in inside.values() for square in squares]
+    named = {"kept": whole, "kept in things": things} | {f"kept in {style}": rows for style, rows in inside.items()}
+    return {name: 10 * math.log10(4 / (sum(rows) / len(rows))) for name, rows in named.items()}
+
+
+def named(painter: Many, judge: Judge, number: int) -> Figures:
+    """How often the judge names the one thing that was asked for where it was asked for: painted, drawn, by style."""
+    rng, asked = random.Random("named"), list[scenes.Scene]()
+    while len(asked) < number:
+        scene = scenes.sample_split(rng, False)
+        alone = [thing for thing in scene.elements[1:] if thing.count == 1]
+        if alone:
+            asked.append(scenes.Scene((scene.elements[0], rng.choice(alone)), scene.style, None, scene.variant))
+    side, painted = (scenes.CANVAS, scenes.CANVAS), list[Image.Image]()
+    for start in range(0, number, BATCH):
+        painted += painter.paint_many(
+            [
+                PaintRequest(
+                    words.begin(one.elements[0], one.elements[1], one.style),
+                    seed,
+                    side,
+                    regions=one.elements[1].boxes,
+                    denoising_steps=8,
+                )
+                for seed, one in enumerate(asked[start : start + BATCH], start)
+            ]
+        )
+    drawn = [scenes.render(one.elements, one.style, one.variant) for one in asked]
+    hits = [_there(sight, one) for sight, one in zip(judge.look(painted), asked, strict=True)]
+    figures = {
+        "named": _share(hits),
+        "named as drawn": _share([_there(sight, one) for sight, one in zip(judge.look(drawn), asked, strict=True)]),
+    }
+    for style in current().styles:
+        figures[f"named in {style}"] = _share([hit for hit, one in zip(hits, asked, strict=True) if one.style == style])
+    return figures
+
+
+def planned(vlm: VLM, number: int) -> Figures:
+    """How often a plan has every thing of the prompt, its number and its colour; groups of things are told apart."""
+    planner, figures = Planner(vlm), Figures()
+    for name, categories in (("planned", CATEGORIES), ("planned for groups", (scenes.GROUPS,))):
+        hits = []
+        for _, prompt, scene in prompts(number, categories=categories):
+            try:
+                hits.append(_things(planner.plan(Brief(prompt=prompt)).value.elements) == _things(scene.elements))
+            except ReplyError:
+                hits.append(False)
+        figures[name] = _share(hits)
+    return figures
+
+
+def _there(sight: Sight, scene: scenes.Scene) -> bool:
+    thing = scene.elements[1]
+    return any(seen.name == thing.name and overlap(seen.box, thing.boxes[0]) > 0.2 for seen in sight.objects)
+
+
+def _things(elements: Sequence[Element]) -> Counter[tuple[str, int, str | None]]:
+    return Counter((one.name, one.count, one.color) for one in elements if one.role == "object")
+
+
+def _share(hits: Sequence[bool]) -> float:
+    return sum(hits) / max(1, len(hits))
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--world", default="small")
+    parser.add_argument("--number", type=int, default=128, help="scenes or prompts for each figure")
+    parser.add_argument("--vae", type=Path, help="folder of an autoencoder")
+    parser.add_argument(
+        "--judge", type=Path, default=WEIGHTS, help="weights of the detector that names what is painted"
+    )
+    parser.add_argument("--painter", type=Path, help="folder of a painter")
+    parser.add_argument("--vlm", help="a vision-language model, as for `brushloop paint`")
+    given = parser.parse_args()
+    figures = Figures()
+    torch.set_num_threads(1)
+    with within(given.world):
+        judge = Judge(given.judge)
+        judge.must_know(current())
+        figures |= {f"judge's {name}": figure for name, figure in object_f1(given.judge, given.number).items()}
+        if given.vae:
+            figures |= kept(given.vae, given.number)
+        if given.painter:
+            figures |= named(FluxPainter(str(given.painter)), judge, given.number)
+        if given.vlm:
+            figures |= planned(open_vlm(given.vlm), given.number)
+    for name, figure in figures.items():
+        print(f"{name:20} {figure:.3f}")
+
+
+if __name__ == "__main__":
+    main()
