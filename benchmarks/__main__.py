@@ -106,7 +106,7 @@ def groups(number: int = 200) -> Figures:
 def _compared(out: Path, number: int, *options: str) -> Figures:
     """One-shot against loop, in as many processes as there are cores; rows are kept in `out`."""
     workers = os.cpu_count() or 1
-    from benchmarks.scenes import table
+    from brushloop.supervision.held_out import table
 
     command = [sys.executable, "-m", "benchmarks.scenes", "--number", str(number), "--out", str(out), *options]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

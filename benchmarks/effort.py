@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterable, Sequence
 from statistics import fmean
 from typing import Any, TypeVar
 
-from benchmarks.scenes import prompts
 from brushloop.canvas import StepKind
+from brushloop.supervision.held_out import prompts
 from brushloop.supervision.judge import Judge, verdict
 
 HARD = ("counting", "position", "binding")

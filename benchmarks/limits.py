@@ -22,9 +22,9 @@ from statistics import fmean
 from typing import Any, TypeVar
 
 from benchmarks.effort import HARD, Counted
-from benchmarks.scenes import prompts
 from brushloop.canvas import StepKind
 from brushloop.painter.base import PaintRequest
+from brushloop.supervision.held_out import prompts
 
 FULL = 28
 """Denoising steps of a full pass, as diffusers' `FluxPipeline` does them unless told otherwise."""

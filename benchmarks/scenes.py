@@ -2,6 +2,7 @@
 
     python -m benchmarks.scenes --number 200 --out runs/bench/scenes.jsonl
     python -m benchmarks.scenes --number 60 --category groups --out runs/bench/groups/scenes.jsonl
+    python -m benchmarks.scenes --world large --painter flux:FOLDER --vlm hf:FOLDER --judge FILE --out OUT
 
 Every prompt shows a combination (pair, count, colour, relation …) that training never saw. Both pictures of
 a prompt are painted with the same seed; where no plan comes there is no picture. Rows are appended as they are made; a
@@ -17,24 +18,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from brushloop import Studio
 from brushloop.errors import ReplyError
 from brushloop.supervision.held_out import CATEGORIES, prompts, table
-from brushloop.supervision.judge import Judge, verdict
+from brushloop.supervision.judge import WEIGHTS, Judge, verdict
 from brushloop.supervision.world.scenes import GROUPS
 from brushloop.supervision.world.worlds import current, within
 
 
-def paint(number: int, out: Path, part: int = 0, parts: int = 1, categories: Sequence[str] = CATEGORIES) -> None:
+def paint(
+    studio: Studio, judge: Judge, number: int, out: Path, part: int = 0, parts: int = 1,
+    categories: Sequence[str] = CATEGORIES,
+) -> None:  # fmt: skip
     """Paint and judge every `parts`-th prompt, from `part` on."""
-    import torch
-
-    from brushloop import Studio
-
-    torch.set_num_threads(1)
+    judge.must_know(current())
     out.parent.mkdir(parents=True, exist_ok=True)
     done = {json.loads(line)["index"] for line in out.read_text().splitlines()} if out.exists() else set()
-    studio, judge = Studio(home=out.with_suffix(".store")), Judge()
-    judge.must_know(current())
     with out.open("a") as file:
         for index, (category, prompt, scene) in enumerate(prompts(number, categories=categories)):
             if index in done or index % parts != part:
@@ -70,12 +71,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/bench/scenes.jsonl"))
     parser.add_argument("--category", choices=(*CATEGORIES, GROUPS), help="prompts of this category only")
     parser.add_argument("--world", default="small", help="what prompts and truth are sampled from")
+    parser.add_argument("--painter", default="embedded", help="as for `brushloop paint`")
+    parser.add_argument("--vlm", default="embedded", help="likewise")
+    parser.add_argument("--judge", type=Path, default=WEIGHTS, help="weights of a detector that knows the world")
     parser.add_argument("--part", default="0/1", help="i/n: only every n-th prompt, from i on")
     arguments = parser.parse_args()
     part, parts = map(int, arguments.part.split("/"))
     categories = (arguments.category,) if arguments.category else CATEGORIES
+    torch.set_num_threads(1)
     with within(arguments.world):
-        paint(arguments.number, arguments.out, part, parts, categories)
+        studio = Studio(arguments.painter, arguments.vlm, arguments.out.with_suffix(".store"))
+        paint(studio, Judge(arguments.judge), arguments.number, arguments.out, part, parts, categories)
     print(table([json.loads(line) for line in arguments.out.read_text().splitlines()]))
 
 
