@@ -25,7 +25,7 @@ from brushloop.supervision.judge import Detector, Judge  # noqa: E402
 from brushloop.supervision.records import RecordFolder  # noqa: E402
 from brushloop.supervision.world import edits, scenes, words  # noqa: E402
 from brushloop.supervision.world.worlds import LARGE, SMALL, current, only  # noqa: E402
-from brushloop.train import judge, painter, text, vlm  # noqa: E402
+from brushloop.train import flow, judge, painter, text, vlm  # noqa: E402
 from brushloop.train.loop import Recipe, fitted  # noqa: E402
 from brushloop.vlm_embedded import EmbeddedVLM  # noqa: E402
 
@@ -154,6 +154,12 @@ def test_a_recipe_says_what_a_painter_is_shown_in_turn(monkeypatch: pytest.Monke
     monkeypatch.setattr(edits, "sample", watched)
     assert set(task.loss(0)[1]) == {"placed"} and not seen
     assert set(task.loss(1)[1]) == {"new"} and set(seen) == {"add", "replace"}
+    asked = list[float]()
+    monkeypatch.setattr(painter, "noised", lambda clean, shift: asked.append(shift) or flow.noised(clean, shift))
+    task.loss(0)
+    task.recipe = replace(task.recipe, shift=1.5)
+    task.loss(1)
+    assert asked == [flow.SHIFT, 1.5]
     with pytest.raises(InputError, match="no turn 'windows'; did you mean 'window'"):
         painter.Painting(fitted(DRAWN, ["turns=placed windows"]), vae)
     with pytest.raises(InputError, match="field turns of the recipe names none"):

@@ -34,7 +34,7 @@ from brushloop.supervision.world import edits, scenes, words
 from brushloop.supervision.world.worlds import current
 from brushloop.train.autoencoder import mean_code
 from brushloop.train.begin import shared, take_over
-from brushloop.train.flow import noised
+from brushloop.train.flow import SHIFT, noised
 from brushloop.train.loop import Recipe, fit
 from brushloop.train.machine import autocast, device
 from brushloop.train.text import clip_tokenizer, t5_tokenizer
@@ -53,6 +53,8 @@ class Drawn(Recipe):
     """Compile what the transformer computes: a third less time on a CPU, after some minutes for each kind of turn."""
     turns: str = "window paint window placed window edit"
     """What the steps show in turn, of `COSTS`. Of many things to know `new` shows most in the same time."""
+    shift: float = SHIFT
+    """Mean of the logit-normal timesteps: the more, the more often is asked what a word looks like while all is noise."""
 
 
 RECIPE = Drawn(steps=9000, batch=12, lr=1.1e-3, warmup=80, ema=0.998, stable=True, log_every=40, muon=True)
@@ -202,7 +204,7 @@ class Painting:
         index = window.index()
         clean = self.latents([example.picture for example in examples])[:, index].repeat(draws, 1, 1)
         weight = torch.stack([_focus(example.focus)[index] for example in examples]).repeat(draws, 1).to(self.device)
-        mixed, t, target = noised(clean)
+        mixed, t, target = noised(clean, self.recipe.shift)
         with autocast(self.device, self.recipe.precision):
             features, pooled = self.read(examples, [rng.random() < 0.1 for _ in examples], window.words)
             clues = None
