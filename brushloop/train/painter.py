@@ -54,7 +54,7 @@ class Drawn(Recipe):
     turns: str = "window paint window placed window edit"
     """What the steps show in turn, of `COSTS`. Of many things to know `new` shows most in the same time."""
     shift: float = SHIFT
-    """Mean of the logit-normal timesteps: the more, the more often is asked what a word looks like while all is noise."""
+    """Mean of the logit-normal timesteps: the more, the more often words alone must say what is to be seen."""
 
 
 RECIPE = Drawn(steps=9000, batch=12, lr=1.1e-3, warmup=80, ema=0.998, stable=True, log_every=40, muon=True)
