@@ -28,7 +28,7 @@ from brushloop.painter.flux import FluxPainter
 from brushloop.planner.planner import Planner
 from brushloop.scale.together import Many
 from brushloop.supervision.held_out import CATEGORIES, prompts
-from brushloop.supervision.judge import WEIGHTS, Judge, Sight, overlap
+from brushloop.supervision.judge import WEIGHTS, Judge, overlap
 from brushloop.supervision.world import scenes, words
 from brushloop.supervision.world.worlds import current, within
 from brushloop.train.autoencoder import mean_code, to_tensor
@@ -80,11 +80,8 @@ def named(painter: Many, judge: Judge, number: int) -> Figures:
             ]
         )
     drawn = [scenes.render(one.elements, one.style, one.variant) for one in asked]
-    hits = [_there(sight, one) for sight, one in zip(judge.look(painted), asked, strict=True)]
-    figures = {
-        "named": _share(hits),
-        "named as drawn": _share([_there(sight, one) for sight, one in zip(judge.look(drawn), asked, strict=True)]),
-    }
+    hits = _there(judge, painted, asked)
+    figures = {"named": _share(hits), "named as drawn": _share(_there(judge, drawn, asked))}
     for style in current().styles:
         figures[f"named in {style}"] = _share([hit for hit, one in zip(hits, asked, strict=True) if one.style == style])
     return figures
@@ -104,9 +101,11 @@ def planned(vlm: VLM, number: int) -> Figures:
     return figures
 
 
-def _there(sight: Sight, scene: scenes.Scene) -> bool:
-    thing = scene.elements[1]
-    return any(seen.name == thing.name and overlap(seen.box, thing.boxes[0]) > 0.2 for seen in sight.objects)
+def _there(judge: Judge, pictures: Sequence[Image.Image], asked: Sequence[scenes.Scene]) -> list[bool]:
+    return [
+        any(seen.name == thing.name and overlap(seen.box, thing.boxes[0]) > 0.2 for seen in sight.objects)
+        for sight, thing in zip(judge.look(pictures), (scene.elements[1] for scene in asked), strict=True)
+    ]
 
 
 def _things(elements: Sequence[Element]) -> Counter[tuple[str, int, str | None]]:
