@@ -167,7 +167,9 @@ def _turns(question: Question, apart: bool) -> list[dict[str, Any]]:
 
 
 def load_model(weights: Weights) -> Any:
-    """The image-text-to-text model of a folder, in the type it is stored in. As long as one holds it, all share it.
+    """The image-text-to-text model of a folder. As long as one holds it, all share it.
+
+    It is in the type that it is stored in, on a CPU that does not multiply in bfloat16 in float32.
 
     Raises:
         WeightsError: it is damaged, or no such model.
@@ -175,15 +177,18 @@ def load_model(weights: Weights) -> Any:
     import torch
     from transformers import AutoModelForImageTextToText
 
+    from brushloop.precision import in_bf16
+
     key = (weights.folder.resolve(), weights.digest)
     with _loading:
         model = _loaded.get(key)
         if model is None:
+            where = "cuda" if torch.cuda.is_available() else "cpu"
             with weights.loading():
                 model = AutoModelForImageTextToText.from_pretrained(
                     weights.folder,
-                    dtype="auto",
-                    device_map="auto" if torch.cuda.is_available() else None,
+                    dtype="auto" if in_bf16(where) else torch.float32,
+                    device_map="auto" if where == "cuda" else None,
                     local_files_only=True,
                     use_safetensors=True,
                 ).eval()

@@ -19,6 +19,7 @@ from brushloop.painter.adapters.merge import Merger
 from brushloop.painter.condition import prepare
 from brushloop.painter.eighths import shrink
 from brushloop.painter.loading import index, pipeline_class
+from brushloop.precision import autocast
 from brushloop.painter.tokens import pack, to_picture, to_pixels, unpack
 from brushloop.weights import Weights, find
 
@@ -133,5 +134,5 @@ class Backbone:
         return torch.randn(1, tokens, self.transformer.config.in_channels, generator=generator)
 
     def autocast(self) -> Any:
-        """bfloat16 for whatever gains by it."""
-        return torch.autocast(self.device.type, torch.bfloat16)
+        """bfloat16 where the device gains by it, for whatever does."""
+        return autocast(self.device)

@@ -60,6 +60,7 @@ class FluxPainter:
         import torch
 
         from brushloop.painter.condition import encode_condition, join, positions, velocity
+        from brushloop.precision import autocast
         from brushloop.painter.tokens import Window, mask, pack, to_picture, unpack
 
         first = requests[0]
@@ -69,7 +70,7 @@ class FluxPainter:
         high, wide = first.size[1] // 8, first.size[0] // 8
         ids = positions(high // 2, wide // 2)
         transformer, scheduler = parts["transformer"], parts["scheduler"]
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        with torch.inference_mode(), autocast("cpu"):
             noise = torch.stack([self._noise(request.seed, high * wide // 4) for request in requests])
             local = first.canvas is not None and len(requests) == 1
             window = Window.around(first.regions) if local else Window()
@@ -163,6 +164,10 @@ def _rounded(model: Any) -> Any:
     """With the weights of linear layers in bfloat16, as autocast would round them anew in every denoising step."""
     import torch
 
+    from brushloop.precision import in_bf16
+
+    if not in_bf16("cpu"):
+        return model
     for layer in model.modules():
         if isinstance(layer, torch.nn.Linear):
             layer.to(torch.bfloat16)

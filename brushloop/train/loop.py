@@ -28,6 +28,7 @@ from brushloop.errors import InputError, Interrupted, ModelError, UnwritableErro
 from brushloop.supervision.build.recipes import nearest
 from brushloop.supervision.world.worlds import current
 from brushloop.train import compact, machine
+from brushloop.train.muon import Muon
 from brushloop.train.track import Board
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class Recipe:
     Optimizer and schedule begin anew. What ships may know another world: of names, those of both are taken over.
     """
     precision: str = "bf16"
-    """bf16 (autocast) or fp32."""
+    """bf16 (autocast, where the device multiplies in it) or fp32."""
     compact: bool = False
     """Checkpoints of a third of the size (`train.compact`), to be moved."""
 
@@ -627,7 +628,7 @@ def _optimizers(module: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer
     adam = torch.optim.AdamW(rest, lr=recipe.lr, betas=(0.9, 0.99), weight_decay=recipe.weight_decay, fused=True)
     if not matrices:
         return [adam]
-    muon = torch.optim.Muon(
+    muon = Muon(
         matrices, lr=recipe.lr, weight_decay=recipe.weight_decay, momentum=0.95, adjust_lr_fn="match_rms_adamw"
     )
     return [adam, muon]

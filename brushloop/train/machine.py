@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from brushloop.errors import InputError
+from brushloop.precision import autocast as precise
 
 
 def device() -> torch.device:
@@ -25,7 +26,7 @@ def device() -> torch.device:
 
 
 def autocast(where: torch.device, precision: str = "bf16") -> Any:
-    """bf16 or fp32; what `accelerate launch --mixed_precision` says goes before it.
+    """bf16, where the device gains by it, or fp32; what `accelerate launch --mixed_precision` says goes before it.
 
     Raises:
         InputError: there is no such precision.
@@ -33,7 +34,7 @@ def autocast(where: torch.device, precision: str = "bf16") -> Any:
     precision = {"no": "fp32"}.get(said := os.environ.get("ACCELERATE_MIXED_PRECISION", precision), said)
     if precision not in ("bf16", "fp32"):
         raise InputError(f"precision {precision!r} is not among bf16 and fp32")
-    return torch.autocast(where.type, torch.bfloat16, enabled=precision == "bf16")
+    return precise(where, wanted=precision == "bf16")
 
 
 def hold_memory() -> None:
