@@ -28,7 +28,7 @@ from brushloop.painter.flux import FluxPainter
 from brushloop.planner.planner import Planner
 from brushloop.scale.together import Many
 from brushloop.supervision.held_out import CATEGORIES, prompts
-from brushloop.supervision.judge import WEIGHTS, Judge, overlap
+from brushloop.supervision.judge import Judge, overlap, weights_of
 from brushloop.supervision.world import scenes, words
 from brushloop.supervision.world.worlds import current, within
 from brushloop.train.autoencoder import mean_code, to_tensor
@@ -122,22 +122,20 @@ def main() -> None:
     parser.add_argument("--world", default="small")
     parser.add_argument("--number", type=int, default=128, help="scenes or prompts for each figure")
     parser.add_argument("--vae", type=Path, help="folder of an autoencoder")
-    parser.add_argument(
-        "--judge", type=Path, default=WEIGHTS, help="weights of the detector that names what is painted"
-    )
-    parser.add_argument("--painter", type=Path, help="folder of a painter")
+    parser.add_argument("--judge", type=Path, help="weights of the detector that names; by default the world's")
+    parser.add_argument("--painter", help="folder of a painter, or embedded:SET")
     parser.add_argument("--vlm", help="a vision-language model, as for `brushloop paint`")
     given = parser.parse_args()
     figures = Figures()
     torch.set_num_threads(1)
     with within(given.world):
-        judge = Judge(given.judge)
+        judge = Judge(given.judge or weights_of(given.world))
         judge.must_know(current())
-        figures |= {f"judge's {name}": figure for name, figure in object_f1(given.judge, given.number).items()}
+        figures |= {f"judge's {name}": figure for name, figure in object_f1(judge.weights, given.number).items()}
         if given.vae:
             figures |= kept(given.vae, given.number)
         if given.painter:
-            figures |= named(FluxPainter(str(given.painter)), judge, given.number)
+            figures |= named(FluxPainter(given.painter), judge, given.number)
         if given.vlm:
             figures |= planned(open_vlm(given.vlm), given.number)
     for name, figure in figures.items():

@@ -33,6 +33,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.ablation import PART, prompts
+from brushloop.precision import autocast
 from brushloop.supervision import faults
 from brushloop.supervision.world import scenes
 from brushloop.supervision.world.worlds import only
@@ -147,7 +148,7 @@ def _flow(task: painter.Painting, number: int = 96) -> float:
         for seed in range(4):
             torch.manual_seed(seed)
             mixed, t, target = noised(clean)
-            with torch.autocast("cpu", torch.bfloat16):
+            with autocast("cpu"):
                 features, pooled = task.read(some, [False] * len(some), painter.LENGTH)
                 guess = painter.velocity(task.module["transformer"], mixed, t, features, pooled, task.ids, None)
             losses.append((guess.float() - target).pow(2).mean())
@@ -162,7 +163,7 @@ def _denoising(task: painter.Painting, runs: int = 10) -> float:
     x, t, times = torch.randn(1, len(task.ids), 64), torch.tensor([0.5]), list[float]()
     for _ in range(runs):
         start = time.process_time()
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast("cpu"):
             painter.velocity(task.module["transformer"], x, t, features, pooled, task.ids, None)
         times.append(1000 * (time.process_time() - start))
     return min(times)

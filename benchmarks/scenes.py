@@ -23,7 +23,7 @@ import torch
 from brushloop import Studio
 from brushloop.errors import ReplyError
 from brushloop.supervision.held_out import CATEGORIES, prompts, table
-from brushloop.supervision.judge import WEIGHTS, Judge, verdict
+from brushloop.supervision.judge import Judge, verdict, weights_of
 from brushloop.supervision.world.scenes import GROUPS
 from brushloop.supervision.world.worlds import current, within
 
@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("--world", default="small", help="what prompts and truth are sampled from")
     parser.add_argument("--painter", default="embedded", help="as for `brushloop paint`")
     parser.add_argument("--vlm", default="embedded", help="likewise")
-    parser.add_argument("--judge", type=Path, default=WEIGHTS, help="weights of a detector that knows the world")
+    parser.add_argument("--judge", type=Path, help="weights of a detector that knows the world; by default its own")
     parser.add_argument("--part", default="0/1", help="i/n: only every n-th prompt, from i on")
     arguments = parser.parse_args()
     part, parts = map(int, arguments.part.split("/"))
@@ -81,7 +81,8 @@ def main() -> None:
     torch.set_num_threads(1)
     with within(arguments.world):
         studio = Studio(arguments.painter, arguments.vlm, arguments.out.with_suffix(".store"))
-        paint(studio, Judge(arguments.judge), arguments.number, arguments.out, part, parts, categories)
+        judge = Judge(arguments.judge or weights_of(arguments.world))
+        paint(studio, judge, arguments.number, arguments.out, part, parts, categories)
     print(table([json.loads(line) for line in arguments.out.read_text().splitlines()]))
 
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 _CPUS = ("avx512_bf16", "amx_bf16", "bf16")
-"""What a CPU (x86, x86, Arm) is called by torch that multiplies in bfloat16. Others take up to a hundred times as long."""
+"""What torch says of a CPU (x86, x86, Arm) that multiplies in bfloat16; others take up to ninety times as long."""
 
 
 def in_bf16(device: torch.device | str) -> bool:
     """Whether a device gains by bfloat16: accelerators do, CPUs that have instructions for it."""
     if torch.device(device).type != "cpu":
         return True
-    told = getattr(torch.cpu, "get_capabilities", dict)()  # torch before 2.10 does not tell
+    told: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # torch before 2.10 does not tell
     return torch.backends.mkldnn.is_available() and any(told.get(name) for name in _CPUS)
 
 

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from brushloop.canvas import ModelRef
 from brushloop.errors import BackendError, ReplyError
 from brushloop.telemetry import operation
+from brushloop.weights import folder_of, is_own
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -190,8 +191,8 @@ def few(text: str) -> str:
 def open_vlm(name: str) -> VLM:
     """Open a vision-language model by name.
 
-    `embedded`; `hf:<folder or id@commit>`, any model that transformers can load as image-text-to-text, or one in
-    the embedded model's own format; `openai:<base url>#<model>`, a server.
+    `embedded`, or `embedded:<set>` of the package's sets; `hf:<folder or id@commit>`, any model that transformers can
+    load as image-text-to-text, or one in the embedded model's own format; `openai:<base url>#<model>`, a server.
 
     Raises:
         BackendError: no such backend, or its package is not installed.
@@ -199,10 +200,10 @@ def open_vlm(name: str) -> VLM:
         ServerError: no server answers there, or it does not have that model.
     """
     kind, _, where = name.partition(":")
-    if name == "embedded" or (kind == "hf" and where and (Path(where).expanduser() / "world.json").is_file()):
+    if is_own(name) or (kind == "hf" and where and (Path(where).expanduser() / "world.json").is_file()):
         from brushloop.vlm_embedded import EmbeddedVLM
 
-        return EmbeddedVLM(where or None)
+        return EmbeddedVLM(folder_of(name, "hf"))
     if kind == "hf" and where:
         from brushloop.vlm_hf import HubVLM
 

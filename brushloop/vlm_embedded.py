@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from brushloop.canvas import ModelRef
 from brushloop.vlm import Question, Reply
 from brushloop.vlm_grammar import Writing
-from brushloop.weights import Weights, find
+from brushloop.weights import Weights, called, find
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -35,7 +35,7 @@ class EmbeddedVLM:
 
     def __init__(self, folder: str | None = None) -> None:
         self.weights: Weights = find("vlm", folder, FILES)
-        self.ref = ModelRef(id=f"hf:{folder}" if folder else "embedded", weights=self.weights.digest)
+        self.ref = ModelRef(id=called(folder, "hf"), weights=self.weights.digest)
 
     def ask(self, question: Question) -> Reply:
         """Answer with JSON that fits the schema. Forced tokens go to the model together with the one before them.

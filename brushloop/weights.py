@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import math
@@ -13,10 +14,13 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from brushloop.errors import BrushloopError, WeightsError
+from brushloop.errors import BackendError, BrushloopError, WeightsError
 
 SHIPPED = Path(__file__).parent / "models"
-"""The folders that come with the package: `painter` and `vlm`."""
+"""The folders that come with the package: `painter` and `vlm`, and a folder with both for each further set."""
+OWN = "embedded"
+"""What the models that come with the package are called; those of a further set are `embedded:SET`."""
+_BACKENDS = {"flux": "painter", "hf": "VLM"}
 
 
 MAX_HEADER = 25 * 2**20
@@ -89,8 +93,43 @@ class Weights:
         return made.eval()
 
 
+def sets() -> tuple[str, ...]:
+    """The names of the further sets of models that come with the package."""
+    return tuple(sorted(path.parents[1].name for path in SHIPPED.glob("*/painter/model_index.json")))
+
+
+def is_own(name: str) -> bool:
+    """Whether a backend's name means models that come with the package: `embedded` or `embedded:SET`."""
+    return name.partition(":")[0] == OWN
+
+
+def folder_of(name: str, backend: str) -> str | None:
+    """What `find` takes for a backend's name: nothing for `embedded`, a set's name as it is, or a folder.
+
+    Raises:
+        BackendError: no such set of models comes with the package (the nearest is suggested), or the name is no
+            `<backend>:<folder>` either.
+    """
+    kind, _, where = name.partition(":")
+    known = [f"{OWN}:{each}" for each in sets()]
+    if name == OWN or name in known:
+        return name if where else None
+    if kind == backend and where:
+        return where
+    near = difflib.get_close_matches(name, known, 1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    raise BackendError(
+        f"unknown {_BACKENDS[backend]} backend {name!r}{hint}: use {', '.join((OWN, *known))}, or {backend}:<folder>"
+    )
+
+
+def called(folder: str | None, backend: str) -> str:
+    """The backend's name of what `find` takes; what `folder_of` is told."""
+    return OWN if folder is None else folder if is_own(folder) else f"{backend}:{folder}"
+
+
 def find(kind: str, folder: str | None, files: Sequence[str]) -> Weights:
-    """The weights folder of a `kind` of model: `folder`, or the one that ships when None.
+    """The weights folder of a `kind` of model: `folder`, or the one that ships when None, or that of `embedded:SET`.
 
     A name that is no folder may be `owner/name@revision` on the hub, where the revision is the hash of a commit:
     what a branch or a tag leads to can be changed by others.
@@ -98,7 +137,10 @@ def find(kind: str, folder: str | None, files: Sequence[str]) -> Weights:
     Raises:
         WeightsError: the folder, or one of `files` in it, is missing or empty; a hub id is not pinned.
     """
-    where = _local(kind, folder, files) if folder else SHIPPED / kind
+    if folder is None or is_own(folder):
+        where = SHIPPED / (folder or "").partition(":")[2] / kind
+    else:
+        where = _local(kind, folder, files)
     if not where.is_dir():
         raise WeightsError(f"no {kind} weights at {where}: there is no such folder; name one that holds {files[0]}")
     for name in files:

@@ -120,7 +120,7 @@ def test_no_bars_stand_between_the_lines(folders: dict[str, Path], capfd: pytest
 
 def test_options_come_with_the_name(folders: dict[str, Path]) -> None:
     assert split("flux:a/b?dtype=bf16&steps=4&guidance=3.5") == (
-        "flux", "a/b", Options(dtype="bf16", steps=4, guidance=3.5)
+        "flux:a/b", Options(dtype="bf16", steps=4, guidance=3.5)
     )  # fmt: skip
     for name, said in (
         ("flux:x?size=4", "no option 'size': use attention, compile"),

@@ -15,6 +15,7 @@ from brushloop.agent.events import Event
 from brushloop.canvas import Brief, Noun, Plan, Step, StepKind, Verdict
 from brushloop.errors import StoreError
 from brushloop.store import Store
+from brushloop.weights import is_own
 
 MOST = 60
 """Earlier creations that are looked at, the newest first."""
@@ -92,7 +93,7 @@ def expected(
 
     if rows:
         rounds, seconds, tokens, memory = mean(1), mean(2), mean(3), max(row[4] for row in rows)
-    elif makers == ("embedded", "embedded"):
+    elif all(map(is_own, makers)):
         rounds = 1 + ROUNDS * (wanted - 1)
         seconds, tokens, memory = COLD + SECONDS * rounds, TOKENS + ASKED * rounds, MEMORY
     else:

@@ -12,8 +12,10 @@ import typer
 from brushloop.cli.console import result
 from brushloop.cli.options import AnyPainter, AnyVLM, Json, Names
 from brushloop.errors import InputError
+from brushloop.weights import OWN
 
 if TYPE_CHECKING:
+    from brushloop.creation import Creation
     from brushloop.supervision.process import See
     from brushloop.supervision.records import Record
 
@@ -23,7 +25,8 @@ def eval_(
     home: Annotated[Path | None, typer.Option(help="The store of creations; by default BRUSHLOOP_HOME.")] = None,
     records: Annotated[Path | None, typer.Option(help="Exported records instead of a store.")] = None,
     detector: Annotated[
-        Path | None, typer.Option(help="Weights of the detector that says what is there; by default the judge.")
+        Path | None,
+        typer.Option(help="Weights of the detector that says what is there; by default the judge of their world."),
     ] = None,
     scenes: Annotated[
         int | None,
@@ -33,10 +36,16 @@ def eval_(
     vlm: AnyVLM = None,
     as_json: Json = False,
 ) -> None:
-    """Measure how the loop worked: what the critic found, what was repaired, what drifted, what it cost."""
+    """Measure how the loop worked: what the critic found, what was repaired, what drifted, what it cost.
+
+    All creations are judged as of the world that the models of the first one know.
+    """
+    from brushloop.agent.names import makers_of
     from brushloop.supervision.detector import Detective
     from brushloop.supervision.held_out import by_category, table
+    from brushloop.supervision.judge import weights_of
     from brushloop.supervision.process import measure
+    from brushloop.supervision.world.worlds import known_to, within
 
     if records and (names or home or scenes):
         raise InputError("give --records, or creations of a store, not both")
@@ -44,13 +53,16 @@ def eval_(
         raise InputError("give --scenes, or names of creations, not both")
     if (painter or vlm) and not scenes:
         raise InputError("--painter and --vlm are what paints --scenes: give a number of them")
-    rows = _painted(scenes, home, painter or "embedded", vlm or "embedded") if scenes else []
+    with within(known_to(vlm or OWN)):
+        rows = _painted(scenes, home, painter or OWN, vlm or OWN) if scenes else []
     names = [row["id"] for row in rows] if rows else names
-    found = list(_recorded(records) if records else _created(home, names or []))
+    creations = [] if records else _creations(home, names or [])
+    found = list(_recorded(records) if records else map(_of, creations))
     if not found:
         raise InputError("there is no creation to measure: paint some first, or name another --home")
-    witness = Detective(detector) if detector else Detective()
-    value = {**measure(found, witness).as_json(), "detector": witness.ref.model_dump()}
+    with within(known_to(makers_of(creations[0])[1] if creations else OWN)) as world:
+        witness = Detective(detector or weights_of(world.name))
+        value = {**measure(found, witness).as_json(), "detector": witness.ref.model_dump()}
     lines = list(_lines(value))
     if rows:
         value["scenes"] = by_category(rows)
@@ -62,9 +74,10 @@ def _painted(number: int, home: Path | None, painter: str, vlm: str) -> list[dic
     """The scene benchmark in a store; those of its creations that are there already are taken as they are."""
     from brushloop.agent.studio import Studio
     from brushloop.supervision.held_out import prompts
-    from brushloop.supervision.judge import Judge, verdict
+    from brushloop.supervision.judge import Judge, verdict, weights_of
+    from brushloop.supervision.world.worlds import current
 
-    studio, judge, rows = Studio(painter, vlm, home=home), Judge(), []
+    studio, judge, rows = Studio(painter, vlm, home=home), Judge(weights_of(current().name)), []
     there = {head.id for head in studio.store.heads()}
     for index, (category, prompt, scene) in enumerate(prompts(number)):
         id = f"scene-{index:04d}"
@@ -85,19 +98,23 @@ def _recorded(path: Path) -> Iterator[tuple[Record, See]]:
     return ((record, folder.image) for record in folder if record.source.name == "loop")
 
 
-def _created(home: Path | None, names: list[str]) -> Iterator[tuple[Record, See]]:
+def _creations(home: Path | None, names: list[str]) -> list[Creation]:
     from brushloop.agent.names import creation_of
     from brushloop.creation import Creation
     from brushloop.store import Store
-    from brushloop.supervision.export import of_creation
 
     if home and not home.is_dir():
         raise InputError(f"no store of creations at {home}: --home names a folder like BRUSHLOOP_HOME")
     store = Store(home)
-    creations = [creation_of(store, name, False) for name in names] or [
+    return [creation_of(store, name, False) for name in names] or [
         Creation(head.id, head.head, store) for head in reversed(store.heads())
     ]
-    return ((of_creation(creation), store.get_image) for creation in creations)
+
+
+def _of(creation: Creation) -> tuple[Record, See]:
+    from brushloop.supervision.export import of_creation
+
+    return of_creation(creation), creation.store.get_image
 
 
 def _lines(value: Mapping[str, Any]) -> Iterator[str]:

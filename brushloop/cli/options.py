@@ -11,8 +11,11 @@ if TYPE_CHECKING:
     from brushloop.agent.studio import Studio
     from brushloop.creation import Creation
 
-_PAINTER = typer.Option(help="Painter: embedded, or flux:<folder>.")
-_VLM = typer.Option("--vlm", help="Vision-language model: embedded, hf:<folder or id@commit>, or openai:<url>#<model>.")
+_PAINTER = typer.Option(help="Painter: embedded, embedded:<set>, or flux:<folder>.")
+_VLM = typer.Option(
+    "--vlm",
+    help="Vision-language model: embedded, embedded:<set>, hf:<folder or id@commit>, or openai:<url>#<model>.",
+)
 
 # What is looked at
 Name = Annotated[

@@ -16,18 +16,22 @@ if TYPE_CHECKING:
 
 def second(
     name: Name = None,
-    judge: Annotated[bool, typer.Option(help="Ask the detector of the small world.")] = True,
+    judge: Annotated[bool, typer.Option(help="Ask the detector of the world that the models know.")] = True,
     text: Annotated[bool, typer.Option(help="Read text, too (needs the extra ocr).")] = False,
     last: Last = False,
     as_json: Json = False,
 ) -> None:
     """Ask for a second opinion on every reflection of a creation, and show disagreements. Nothing is changed."""
-    from brushloop.supervision.judge import Judge
+    from brushloop.agent.names import makers_of
+    from brushloop.supervision.judge import Judge, weights_of
     from brushloop.supervision.second import SecondOpinion, reader
+    from brushloop.supervision.world.worlds import known_to, within
 
     creation = opened(name, last)
-    asked = SecondOpinion(Judge() if judge else None, reader() if text else None)
-    rows = _rows(creation, asked)
+    world = known_to(makers_of(creation)[1])
+    asked = SecondOpinion(Judge(weights_of(world)) if judge else None, reader() if text else None)
+    with within(world):
+        rows = _rows(creation, asked)
     lines = [f"{row['step']:3} {clean(said)}" for row in rows for said in row["disagreements"]]
     number = sum(len(row["disagreements"]) for row in rows)
     ending = f"{creation.id}: {number} disagreement{'s' * (number != 1)} in {len(rows)} reflections"

@@ -11,7 +11,8 @@ from brushloop.agent import words
 from brushloop.cli.console import clean, result
 from brushloop.cli.made import folder_at
 from brushloop.cli.options import Json, Last, Name, opened
-from brushloop.errors import CorruptObjectError, StoreError, UnknownCreationError
+from brushloop.errors import CorruptObjectError, InputError, StoreError, UnknownCreationError
+from brushloop.weights import OWN, folder_of, is_own, sets
 
 if TYPE_CHECKING:
     from brushloop.creation import Creation
@@ -123,12 +124,18 @@ def list_(as_json: Json = False) -> None:
     result({"home": store.url, "creations": rows}, lines or [f"no creation in {store.url} yet"], as_json)
 
 
-def models(as_json: Json = False) -> None:
-    """Tell what the shipped models know."""
+def models(
+    name: Annotated[str, typer.Argument(help="embedded, or embedded:<set>.", metavar="[NAME]")] = OWN,
+    as_json: Json = False,
+) -> None:
+    """Tell what models that come with the package know."""
     from brushloop.painter.flux import FluxPainter
     from brushloop.vlm_embedded import EmbeddedVLM
 
-    vlm, painter = EmbeddedVLM(), FluxPainter()
+    where = folder_of(name, "flux")
+    if not is_own(name):
+        raise InputError(f"{name} does not come with the package: name {OWN} or {OWN}:<set>")
+    vlm, painter = EmbeddedVLM(where), FluxPainter(where)
     shipped: list[dict[str, Any]] = []
     parts = ("objects", "colors", "backgrounds", "styles", "relations", "sizes")
     world = {part: vlm.world[part] for part in parts}
@@ -139,10 +146,12 @@ def models(as_json: Json = False) -> None:
             {"kind": kind, "id": model.ref.id, "weights": model.ref.weights, "folder": str(folder), "bytes": size}
         )
     lines = [f"{part:<12} {', '.join(map(str, known))}" for part, known in world.items()]
+    names = [OWN, *(f"{OWN}:{each}" for each in sets())]
+    lines += [f"{'sets':<12} {', '.join(names)}"] if len(names) > 1 else []
     lines += [
         f"{row['kind']:<12} {row['id']}, {row['bytes'] / 2**20:.1f} MiB, {row['weights'][:12]}" for row in shipped
     ]
-    result({**world, "pixels": list(painter.size), "models": shipped}, lines, as_json)
+    result({**world, "pixels": list(painter.size), "models": shipped, "sets": names}, lines, as_json)
 
 
 def _store() -> Store:

@@ -19,9 +19,9 @@ from brushloop.painter.adapters.merge import Merger
 from brushloop.painter.condition import prepare
 from brushloop.painter.eighths import shrink
 from brushloop.painter.loading import index, pipeline_class
-from brushloop.precision import autocast
 from brushloop.painter.tokens import pack, to_picture, to_pixels, unpack
-from brushloop.weights import Weights, find
+from brushloop.precision import autocast
+from brushloop.weights import Weights, called, find, is_own
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -47,14 +47,14 @@ class Backbone:
     def __init__(self, folder: str | None = None, device: torch.device | None = None, *, small: bool = False) -> None:
         self.small = small
         self._device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        named = index(Path(folder).expanduser()).name if folder else "model_index.json"
+        named = "model_index.json" if folder is None or is_own(folder) else index(Path(folder).expanduser()).name
         self.weights: Weights = find("painter", folder, (named, "transformer/config.json"))
         if (family := pipeline_class(self.weights)) not in FAMILIES:
             raise WeightsError(
                 f"{self.weights.folder} holds a {family}: adapters for processes and the editor are laid over FLUX.1 "
                 "(dev, schnell, Kontext); name such a folder"
             )
-        self.ref = ModelRef(id=f"flux:{folder}" if folder else "embedded", weights=self.weights.digest)
+        self.ref = ModelRef(id=called(folder, "flux"), weights=self.weights.digest)
 
     @cached_property
     def pipeline(self) -> Any:

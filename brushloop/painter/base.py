@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from brushloop.canvas import Box, EditType, ModelRef
 from brushloop.edits import DEFINITIONS
 from brushloop.errors import BackendError
+from brushloop.weights import folder_of, is_own
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -117,10 +118,10 @@ def inner(painter: Painter) -> Painter:
 def open_painter(name: str) -> Painter:
     """Open a painter by name.
 
-    `embedded`; `flux:<folder>`, in the embedded painter's own format or a pipeline of diffusers (FLUX.1 dev, schnell,
-    Kontext, Fill; FLUX.2 klein; FLUX.3), or `flux:<hub id>`. Options follow a question mark
-    (`painter.loading.Options`), for example `flux:models/FLUX.1-dev?dtype=bf16&offload=model` or
-    `embedded?editor=editor.safetensors`.
+    `embedded`, or `embedded:<set>` of the package's sets; `flux:<folder>`, in the embedded painter's own format or a
+    pipeline of diffusers (FLUX.1 dev, schnell, Kontext, Fill; FLUX.2 klein; FLUX.3), or `flux:<hub id>`. Options
+    follow a question mark (`painter.loading.Options`), for example `flux:models/FLUX.1-dev?dtype=bf16&offload=model`
+    or `embedded?editor=editor.safetensors`.
 
     Raises:
         BackendError: no such backend or option.
@@ -128,26 +129,26 @@ def open_painter(name: str) -> Painter:
     """
     from brushloop.painter.loading import HUB_ID, Options, split
 
-    kind, where, options = split(name)
-    if (kind, bool(where)) not in (("embedded", False), ("flux", True)):
-        raise BackendError(f"unknown painter backend {name!r}: use 'embedded' or 'flux:<folder or hub id>'")
+    name, options = split(name)
+    folder = folder_of(name, "flux")
     if options.editor or options.edit:
         from brushloop.painter.editor.painter import open_editor
 
         if replace(options, editor="", edit="") != Options():
             raise BackendError(f"painter {name!r}: besides editor and edit no option goes with an editor")
-
-        return open_editor(where or None, options.editor, options.edit)
-    if kind == "embedded" and options != Options():
-        raise BackendError(f"painter {name!r}: the embedded painter takes no option but editor and edit")
-    path = Path(where).expanduser()
-    if kind == "flux" and (is_pipeline(path) or (HUB_ID.fullmatch(where) and not path.exists())):
+        if options.editor == "installed" and folder:
+            raise BackendError(f"painter {name!r}: the editor that is installed fits embedded alone; name your own")
+        return open_editor(folder, options.editor, options.edit)
+    if is_own(name):
+        if options != Options():
+            raise BackendError(f"painter {name!r}: the embedded painter takes no option but editor and edit")
+    elif is_pipeline(path := Path(str(folder)).expanduser()) or (HUB_ID.fullmatch(str(folder)) and not path.exists()):
         from brushloop.painter.pipelines import PipelinePainter
 
-        return PipelinePainter(where, options)
+        return PipelinePainter(str(folder), options)
     from brushloop.painter.flux import FluxPainter
 
-    return FluxPainter(where or None)
+    return FluxPainter(folder)
 
 
 def is_pipeline(folder: Path) -> bool:

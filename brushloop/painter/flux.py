@@ -15,7 +15,7 @@ import numpy as np
 from brushloop.canvas import EditType, ModelRef
 from brushloop.errors import SizeError
 from brushloop.painter.base import OnDenoise, PaintRequest
-from brushloop.weights import Weights, find
+from brushloop.weights import Weights, called, find
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -40,7 +40,7 @@ class FluxPainter:
 
     def __init__(self, folder: str | None = None) -> None:
         self.weights: Weights = find("painter", folder, FILES)
-        self.ref = ModelRef(id=f"flux:{folder}" if folder else "embedded", weights=self.weights.digest)
+        self.ref = ModelRef(id=called(folder, "flux"), weights=self.weights.digest)
         self.size = (128, 128)
 
     def check_size(self, size: tuple[int, int]) -> None:
@@ -60,8 +60,8 @@ class FluxPainter:
         import torch
 
         from brushloop.painter.condition import encode_condition, join, positions, velocity
-        from brushloop.precision import autocast
         from brushloop.painter.tokens import Window, mask, pack, to_picture, unpack
+        from brushloop.precision import autocast
 
         first = requests[0]
         for request in requests:

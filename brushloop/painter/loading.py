@@ -63,14 +63,13 @@ class Options:
     """File of the adapter that goes with it (`python -m brushloop.train instruct`)."""
 
 
-def split(name: str) -> tuple[str, str, Options]:
-    """A painter's name as kind, place and options.
+def split(name: str) -> tuple[str, Options]:
+    """A painter's name without its options, and these.
 
     Raises:
         BackendError: an option that there is not, or a value that it does not take.
     """
     name, _, query = name.partition("?")
-    kind, _, where = name.partition(":")
     known = {each.name for each in fields(Options)}
     given: dict[str, Any] = {}
     for key, value in parse_qsl(query, keep_blank_values=True):
@@ -82,7 +81,7 @@ def split(name: str) -> tuple[str, str, Options]:
             given[key] = {"guidance": float, "steps": int}.get(key, str)(value)
         except ValueError:
             raise BackendError(f"option {key} of painter {name!r} is {value!r}: give a number") from None
-    return kind, where, Options(**given)
+    return name, Options(**given)
 
 
 def fetch(where: str) -> Weights:

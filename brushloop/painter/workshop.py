@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from brushloop.errors import BackendError, WeightsError
 from brushloop.painter.domains import Domain, domains
+from brushloop.weights import folder_of
 
 if TYPE_CHECKING:
     from brushloop.painter.adapters.adapter import Adapter
@@ -25,7 +26,7 @@ class Workshop:
     """A painter of processes by name, and its adapters as files."""
 
     painter: str = "embedded"
-    """`embedded`, or `flux:<folder>`."""
+    """`embedded`, `embedded:<set>`, or `flux:<folder>`."""
     adapter: Path | None = None
     """Of the domains; None is the one that is installed."""
     reader: Path | None = None
@@ -52,10 +53,8 @@ class Workshop:
         """
         from brushloop.painter.adapters import files
 
-        kind, _, where = self.painter.partition(":")
-        if (kind, bool(where)) not in (("embedded", False), ("flux", True)):
-            raise BackendError(f"unknown painter backend {self.painter!r}: use 'embedded' or 'flux:<folder>'")
-        if "?" in where:
+        where = folder_of(self.painter, "flux")
+        if where and "?" in where:
             raise BackendError(
                 f"processes take no options of a painter: write {self.painter.partition('?')[0]}, which computes in "
                 "bf16 on an accelerator"
@@ -86,9 +85,7 @@ class Workshop:
 
         parts = [Part(files.read(file), None, strength) for file, strength in map(_strength, self.styles)]
         reader = self._read("recraft", self.reader) if reads else None
-        return ProcessPainter(
-            self.painter.partition(":")[2] or None, self._read("process", self.adapter), reader, parts
-        )
+        return ProcessPainter(folder_of(self.painter, "flux"), self._read("process", self.adapter), reader, parts)
 
     def domains(self) -> Sequence[Domain]:
         """The domains that can be painted here."""

@@ -28,6 +28,7 @@ from brushloop.supervision.world.scenes import CANVAS, Relation, Scene, holds
 from brushloop.supervision.world.worlds import SMALL, current
 
 WEIGHTS = Path(__file__).parent / "judge.safetensors"
+"""The detector of the small world."""
 GRID = 16
 
 
@@ -125,6 +126,17 @@ class Sight:
     objects: tuple[Seen, ...]
     background: str
     style: str
+
+
+def own_weights(world: str) -> Path:
+    """Where the package keeps the detector of a world, if it has one."""
+    return WEIGHTS if world == SMALL.name else WEIGHTS.with_stem(f"{WEIGHTS.stem}-{world}")
+
+
+def weights_of(world: str) -> Path:
+    """The detector that comes with the package for a world; that of the small one where there is none."""
+    path = own_weights(world)
+    return path if path.is_file() else WEIGHTS
 
 
 class Judge:

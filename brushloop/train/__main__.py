@@ -23,9 +23,9 @@ from typing import Any
 
 from brushloop.errors import BrushloopError, InputError
 from brushloop.supervision.build.recipes import nearest
-from brushloop.supervision.world.worlds import within
+from brushloop.supervision.world.worlds import SMALL, current, known_to, within
 from brushloop.train.loop import R, fitted
-from brushloop.weights import SHIPPED
+from brushloop.weights import SHIPPED, find, folder_of, is_own
 
 NAMES = ("autoencoder", "judge", "teacher", "painter", "states", "vlm", "process", "recraft", "instruct", "editor")
 CARDS = Path(__file__).parent / "cards"
@@ -59,7 +59,7 @@ def run(
 
     def told(recipe: R) -> R:
         recipe = as_told(recipe, steps, debug, settings)
-        return replace(recipe, begin=str(_shipped(name))) if recipe.begin == "embedded" else recipe
+        return replace(recipe, begin=str(_shipped(name, recipe.begin))) if is_own(recipe.begin) else recipe
 
     where = runs / name
     ours = runs / "painter" / "painter"
@@ -111,13 +111,14 @@ def run(
     return where / "vlm"
 
 
-def _shipped(name: str) -> Path:
-    """Where the weights lie with which a run of this name begins, if it is told to begin with what ships."""
+def _shipped(name: str, models: str) -> Path:
+    """Where the weights lie with which a run of this name begins, if it is told to begin with `models` that ship."""
+    folder = folder_of(models, "flux")
     if name in ("judge", "teacher"):
-        from brushloop.supervision.judge import WEIGHTS
+        from brushloop.supervision.judge import weights_of
 
-        return WEIGHTS
-    return SHIPPED / ("vlm" if name == "vlm" else "painter")
+        return weights_of(known_to(models))
+    return find("vlm" if name == "vlm" else "painter", folder, ()).folder
 
 
 def as_told(recipe: R, steps: int | None, debug: bool, settings: Sequence[str]) -> R:
@@ -175,21 +176,28 @@ def _states(runs: Path) -> list[Any]:
 
 
 def install(name: str, made: Path) -> Path:
-    """Copy what was made to where the package ships it."""
-    if name == "judge":
-        from brushloop.supervision.judge import WEIGHTS
+    """Copy what was made to where the package ships it; models of another world are a set of its name.
 
-        return Path(shutil.copy(made, WEIGHTS))
+    Raises:
+        InputError: an adapter of another world; those that ship are laid over the small one's painter.
+    """
+    world = current()
+    if name == "judge":
+        from brushloop.supervision.judge import own_weights
+
+        return Path(shutil.copy(made, own_weights(world.name)))
     if name in ("process", "recraft", "instruct", "editor"):
         from brushloop.painter.adapters import files
 
+        if world.name != SMALL.name:
+            raise InputError(f"{made} is laid over a painter of the world {world.name!r}: name it where it is used")
         path = files.install(made)
         shutil.copy(CARDS / "adapters.md", path.parent / "README.md")
         return path
-    target = SHIPPED / name
+    target = SHIPPED / ("" if world.name == SMALL.name else world.name) / name
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(made, target)
-    shutil.copy(CARDS / f"{name}.md", target / "README.md")
+    shutil.copy(CARDS / target.relative_to(SHIPPED).with_suffix(".md"), target / "README.md")
     return target
 
 

@@ -628,9 +628,7 @@ def _optimizers(module: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer
     adam = torch.optim.AdamW(rest, lr=recipe.lr, betas=(0.9, 0.99), weight_decay=recipe.weight_decay, fused=True)
     if not matrices:
         return [adam]
-    muon = Muon(
-        matrices, lr=recipe.lr, weight_decay=recipe.weight_decay, momentum=0.95, adjust_lr_fn="match_rms_adamw"
-    )
+    muon = Muon(matrices, lr=recipe.lr, weight_decay=recipe.weight_decay, momentum=0.95, adjust_lr_fn="match_rms_adamw")
     return [adam, muon]
 
 

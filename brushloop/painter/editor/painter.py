@@ -32,6 +32,7 @@ from brushloop.painter.editor.vision import Vision
 from brushloop.painter.grids import flat
 from brushloop.painter.sheets import shift
 from brushloop.painter.units import FOLLOWED, Unit, check, join, mask_tokens, plain
+from brushloop.weights import is_own
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -55,7 +56,7 @@ class EditorPainter(Backbone):
     ) -> None:
         super().__init__(folder)
         self.editor, self.edit, self.scales = editor, edit, scales or Scales()
-        self.size = (OWN, OWN) if folder is None else (1024, 1024)
+        self.size = (OWN, OWN) if folder is None or is_own(folder) else (1024, 1024)
 
     @property
     def edits(self) -> frozenset[EditType]:

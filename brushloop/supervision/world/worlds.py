@@ -15,6 +15,7 @@ from brushloop.errors import InputError
 from brushloop.supervision.world.large import LARGE as LARGE
 from brushloop.supervision.world.nouns import World
 from brushloop.supervision.world.small import SMALL as SMALL
+from brushloop.weights import is_own
 
 WORLDS = {world.name: world for world in (SMALL, LARGE)}
 """Every whole world by its name."""
@@ -25,6 +26,12 @@ _ONLY: ContextVar[World] = ContextVar("only", default=SMALL)
 def current() -> World:
     """The world that is sampled now."""
     return _ONLY.get()
+
+
+def known_to(models: str) -> str:
+    """Name of the world that models know, by their backend's name: that of `embedded:SET`, else the small one."""
+    where = models.partition(":")[2] if is_own(models) else ""
+    return where if where in WORLDS else SMALL.name
 
 
 @contextmanager
