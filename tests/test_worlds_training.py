@@ -26,6 +26,7 @@ from brushloop.supervision.records import RecordFolder  # noqa: E402
 from brushloop.supervision.world import edits, scenes, words  # noqa: E402
 from brushloop.supervision.world.worlds import LARGE, SMALL, current, only  # noqa: E402
 from brushloop.train import flow, judge, painter, text, vlm  # noqa: E402
+from brushloop.train.__main__ import run  # noqa: E402
 from brushloop.train.loop import Recipe, fitted  # noqa: E402
 from brushloop.vlm_embedded import EmbeddedVLM  # noqa: E402
 
@@ -260,3 +261,12 @@ def test_records_are_built_in_the_world_that_the_recipe_names(tmp_path: Path) ->
     assert current() is SMALL and shown <= {*LARGE.by_name, *LARGE.backgrounds} and shown - set(SMALL.by_name)
     with pytest.raises(InputError, match=r"no world 'larg' \(did you mean 'large'"):
         build_records(data_recipe("whole", ["world=larg"]), tmp_path / "none", 1)
+
+
+def test_the_first_stage_of_the_vlm_is_told_with_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Any] = []
+    monkeypatch.setattr(vlm, "train", lambda *given: told.extend(given))
+    run("vlm", tmp_path, 7, None, False, ["tower=3", "parts=2", "batch=5"])
+    tower, lessons = told[2:4]
+    assert (tower.steps, tower.parts, tower.batch) == (3, 2, vlm.TOWER.batch)
+    assert (lessons.steps, lessons.parts, lessons.batch) == (7, 2, 5)

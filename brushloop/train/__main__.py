@@ -106,8 +106,10 @@ def run(
         return editing.train(where, base, first, told(recipe), seconds)
     from brushloop.train import vlm
 
-    tower = replace(vlm.TOWER, steps=2, batch=2) if debug else vlm.TOWER
-    vlm.train(where, vae if vae.is_dir() else None, tower, told(vlm.RECIPE), seconds, partial(_states, runs))
+    taught = told(vlm.RECIPE)
+    tower = replace(vlm.TOWER, steps=taught.tower, parts=taught.parts, precision=taught.precision)
+    tower = replace(tower, steps=2, batch=2) if debug else tower
+    vlm.train(where, vae if vae.is_dir() else None, tower, taught, seconds, partial(_states, runs))
     return where / "vlm"
 
 

@@ -43,7 +43,17 @@ IMAGE = 96
 SIDE = 6
 """Image tokens along one side of a picture."""
 TOWER = Recipe(steps=1000, batch=24, lr=1e-3, seed=5, warmup=60, ema=0.995, log_every=20, final_lr=0.2, muon=True)
-RECIPE = Recipe(steps=2400, batch=24, lr=1.5e-3, seed=6, warmup=60, ema=0.995, log_every=30, muon=True)
+
+
+@dataclass(frozen=True)
+class Taught(Recipe):
+    """The numbers of a vision-language model's run."""
+
+    tower: int = TOWER.steps
+    """Steps of the first stage, which are taken as `TOWER` says."""
+
+
+RECIPE = Taught(steps=2400, batch=24, lr=1.5e-3, seed=6, warmup=60, ema=0.995, log_every=30, muon=True)
 LEARNED = 3000
 """States of which the tokenizer reads questions and answers."""
 SPECIAL = ("<pad>", "<bos>", "<fake_token_around_image>", "<global-img>", "<image>", END)
