@@ -10,11 +10,13 @@ denoising steps; beside how often the judge names it there is told how often it 
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import torch
@@ -65,26 +67,36 @@ def named(painter: Many, judge: Judge, number: int) -> Figures:
         alone = [thing for thing in scene.elements[1:] if thing.count == 1]
         if alone:
             asked.append(scenes.Scene((scene.elements[0], rng.choice(alone)), scene.style, None, scene.variant))
-    side, painted = (scenes.CANVAS, scenes.CANVAS), list[Image.Image]()
-    for start in range(0, number, BATCH):
-        painted += painter.paint_many(
-            [
-                PaintRequest(
-                    words.begin(one.elements[0], one.elements[1], one.style),
-                    seed,
-                    side,
-                    regions=one.elements[1].boxes,
-                    denoising_steps=8,
-                )
-                for seed, one in enumerate(asked[start : start + BATCH], start)
-            ]
-        )
+    painted = [picture for picture, _ in _painted(painter, asked)]
     drawn = [scenes.render(one.elements, one.style, one.variant) for one in asked]
     hits = _there(judge, painted, asked)
     figures = {"named": _share(hits), "named as drawn": _share(_there(judge, drawn, asked))}
     for style in current().styles:
         figures[f"named in {style}"] = _share([hit for hit, one in zip(hits, asked, strict=True) if one.style == style])
     return figures
+
+
+def each(painter: Many, judge: Judge, file: TextIO) -> Figures:
+    """One picture of every object in every style, a row of `file` each; the share of objects named in most styles."""
+    rng, asked = random.Random("each"), list[scenes.Scene]()
+    for name in current().by_name:
+        for style in current().styles:
+            box = scenes.free_box(rng, rng.choice(LARGER), [])
+            ground = Element(name=rng.choice(current().backgrounds), role="background")
+            things = (ground, Element(name=name, boxes=(box,) if box else ()))
+            asked.append(scenes.Scene(things, style, None, rng.randrange(16)))
+    right = Counter[str]()
+    for picture, scene in _painted(painter, asked):
+        thing, (hit,) = scene.elements[1].name, _there(judge, [picture], [scene])
+        right[thing] += hit
+        file.write(json.dumps({"object": thing, "style": scene.style, "named": hit}) + "\n")
+        file.flush()
+    most = [right[name] > len(current().styles) / 2 for name in current().by_name]
+    return {"objects named in most styles": _share(most)}
+
+
+LARGER = ("medium", "large")
+"""Sizes at which an object can be told by how it is painted."""
 
 
 def planned(vlm: VLM, number: int) -> Figures:
@@ -99,6 +111,21 @@ def planned(vlm: VLM, number: int) -> Figures:
                 hits.append(False)
         figures[name] = _share(hits)
     return figures
+
+
+def _painted(painter: Many, asked: Sequence[scenes.Scene]) -> Iterator[tuple[Image.Image, scenes.Scene]]:
+    """Each scene's background and first thing, as a painter begins with them."""
+    side = scenes.CANVAS, scenes.CANVAS
+    for start in range(0, len(asked), BATCH):
+        some = asked[start : start + BATCH]
+        requests = [
+            PaintRequest(
+                words.begin(one.elements[0], one.elements[1], one.style), seed, side, regions=one.elements[1].boxes,
+                denoising_steps=8,
+            )
+            for seed, one in enumerate(some, start)
+        ]  # fmt: skip
+        yield from zip(painter.paint_many(requests), some, strict=True)
 
 
 def _there(judge: Judge, pictures: Sequence[Image.Image], asked: Sequence[scenes.Scene]) -> list[bool]:
@@ -124,6 +151,7 @@ def main() -> None:
     parser.add_argument("--vae", type=Path, help="folder of an autoencoder")
     parser.add_argument("--judge", type=Path, help="weights of the detector that names; by default the world's")
     parser.add_argument("--painter", help="folder of a painter, or embedded:SET")
+    parser.add_argument("--each", type=Path, metavar="FILE", help="a row for each object and style, of that painter")
     parser.add_argument("--vlm", help="a vision-language model, as for `brushloop paint`")
     given = parser.parse_args()
     figures = Figures()
@@ -135,7 +163,11 @@ def main() -> None:
         if given.vae:
             figures |= kept(given.vae, given.number)
         if given.painter:
-            figures |= named(FluxPainter(given.painter), judge, given.number)
+            painter = FluxPainter(given.painter)
+            figures |= named(painter, judge, given.number)
+            if given.each:
+                with given.each.open("w") as file:
+                    figures |= each(painter, judge, file)
         if given.vlm:
             figures |= planned(open_vlm(given.vlm), given.number)
     for name, figure in figures.items():

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import io
+import json
+from collections import Counter
 from pathlib import Path
 
 from PIL import Image
 
 from benchmarks import known
+from brushloop.canvas import Element
 from brushloop.painter.base import OnDenoise, PaintRequest
 from brushloop.supervision.judge import Judge
+from brushloop.supervision.world import scenes
+from brushloop.supervision.world.worlds import SMALL
 
 SHIPPED = Path("brushloop/models/painter")
 
@@ -25,6 +31,27 @@ def test_what_nothing_was_painted_of_is_not_named() -> None:
     assert figures["named"] == 0
     assert figures["named as drawn"] >= 0.8
     assert {"named in flat", "named in soft"} <= set(figures)
+
+
+def test_each_object_is_asked_for_in_each_style() -> None:
+    class Drawing:
+        """Draws what is asked for, but for hats."""
+
+        def paint_many(self, requests: list[PaintRequest], on_denoise: OnDenoise | None = None) -> list[Image.Image]:
+            return [drawn(one) for one in requests]
+
+    def drawn(request: PaintRequest) -> Image.Image:
+        name = next((name for name in SMALL.by_name if f" {name}," in request.prompt), "hat")
+        things = (Element(name="plain", role="background"), Element(name=name, boxes=request.regions))
+        style = "soft" if "soft" in request.prompt else "flat"
+        return Image.new("RGB", request.size) if name == "hat" else scenes.render(things, style, 0)
+
+    file = io.StringIO()
+    figures = known.each(Drawing(), Judge(), file)
+    rows = [json.loads(line) for line in file.getvalue().splitlines()]
+    assert Counter(row["object"] for row in rows) == dict.fromkeys(SMALL.by_name, 2)
+    assert not any(row["named"] for row in rows if row["object"] == "hat")
+    assert 0.9 < figures["objects named in most styles"] < 1
 
 
 def test_the_shipped_autoencoder_keeps_its_world() -> None:
