@@ -13,12 +13,14 @@ from brushloop import Creation, StopReason, Studio
 from brushloop.agent import crafts
 from brushloop.canvas import StepKind, Task
 from brushloop.errors import InputError
+from brushloop.painter import workshop
 from brushloop.painter.workshop import Workshop
 from brushloop.tutorial.making import book_of
 
 
 @pytest.fixture
 def studio(home: Path, monkeypatch: pytest.MonkeyPatch) -> Studio:
+    monkeypatch.setattr(workshop, "_loaded", {})
     monkeypatch.setattr(Workshop, "open", lambda shop, domain, reads: ToyProcesses())
     monkeypatch.setattr(Workshop, "check", lambda shop, domain, reads: None)
     return Studio(ToyPainter(), ToyVLM(), home)

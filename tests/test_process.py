@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import itertools
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from PIL import Image
 from torch import Tensor
 
 from brushloop.errors import InputError, SizeError, WeightsError
+from brushloop.painter import workshop
+from brushloop.painter.adapters import files
 from brushloop.painter.adapters.merge import Part
 from brushloop.painter.condition import encode_condition, positions, prepare, velocity
 from brushloop.painter.domains import domain, domains
@@ -22,6 +26,7 @@ from brushloop.painter.grids import Layout, Letterbox, flat
 from brushloop.painter.process import ProcessPainter, caption
 from brushloop.painter.recraft import recraft
 from brushloop.painter.sheets import Sheet, denoise, evenly, windows
+from brushloop.painter.workshop import Workshop
 
 CELLS = {"2x2": 32, "3x3": 32}
 
@@ -357,3 +362,28 @@ def test_a_distilled_base_paints_and_recrafts(tmp_path: Path) -> None:
         folder, tiny_flux.adapter(("emoji",), cells=CELLS), tiny_flux.adapter(("recraft",), cells=CELLS)
     )
     assert len(recraft(painter, Image.new("RGB", (9, 30)), domain("emoji"), steps=1).frames) == 4
+
+
+@pytest.mark.models
+def test_a_painter_of_processes_stays_loaded_for_the_next(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    opened: list[Workshop] = []
+    real = Workshop.open
+    monkeypatch.setattr(workshop, "_loaded", {})
+    monkeypatch.setattr(Workshop, "open", lambda shop, *rest: opened.append(shop) or real(shop, *rest))
+
+    def frames(shop: Workshop, name: str) -> list[bytes]:
+        with shop.painting(domain(name), False) as painter:
+            return [frame.tobytes() for frame in painter.paint("a house", domain(name), 4, seed=1, steps=2).frames]
+
+    first, other = frames(Workshop(), "emoji"), frames(Workshop(), "sketch")
+    assert frames(Workshop(), "emoji") == first != other, "what was laid over it before is gone"
+    assert opened == [Workshop()]
+    own = Workshop(adapter=tmp_path / "own.safetensors")
+    shutil.copy(files.INSTALLED / "process.safetensors", own.adapter)
+    assert frames(own, "emoji") == first
+    os.utime(own.adapter, (1, 1))
+    frames(own, "emoji")
+    assert opened == [Workshop(), own, own], "another adapter, and another file in its place"
+    with pytest.raises(WeightsError):
+        frames(Workshop("flux:nowhere"), "emoji")
+    assert frames(own, "emoji") == first and len(opened) == 3, "what was refused holds nobody up"

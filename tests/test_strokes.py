@@ -22,6 +22,7 @@ from brushloop.agent.page import page
 from brushloop.canvas import Brief, EditType, ModelRef, Plan, PlanStep, Step, StepKind
 from brushloop.cli.main import main
 from brushloop.errors import BrushloopError, InputError, WeightsError
+from brushloop.painter import workshop
 from brushloop.painter.base import PaintRequest
 from brushloop.painter.workshop import Workshop
 from brushloop.planner.keep import background_first
@@ -66,6 +67,7 @@ def shop(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
         opened.append(reads)
         return ToyProcesses()
 
+    monkeypatch.setattr(workshop, "_loaded", {})
     monkeypatch.setattr(Workshop, "open", open)
     monkeypatch.setattr(Workshop, "check", lambda shop, domain, reads: None)
     return opened

@@ -110,12 +110,12 @@ def process(
     Raises:
         WeightsError: no adapter can paint it.
     """
-    painter = shop.open(domain, given is not None or frames > domain.frames)
-    if given is None:
-        return painter.paint(prompt, domain, frames, seed, steps=steps, on_denoise=on_denoise)
-    from brushloop.painter.recraft import recraft
+    with shop.painting(domain, given is not None or frames > domain.frames) as painter:
+        if given is None:
+            return painter.paint(prompt, domain, frames, seed, steps=steps, on_denoise=on_denoise)
+        from brushloop.painter.recraft import recraft
 
-    return recraft(painter, given, domain, prompt, frames, seed, steps=steps, on_denoise=on_denoise)
+        return recraft(painter, given, domain, prompt, frames, seed, steps=steps, on_denoise=on_denoise)
 
 
 def begins(plan: Plan, old: Plan | None, at: int) -> int | None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +21,11 @@ if TYPE_CHECKING:
 
 ENVIRONMENT = ("BRUSHLOOP_PROCESS_ADAPTER", "BRUSHLOOP_RECRAFT_ADAPTER")
 """What names the adapter of the domains, and the one that reads given frames, where no option does."""
+
+
+_turn = threading.Lock()
+_loaded: dict[object, ProcessPainter] = {}
+"""The painter of processes that was used last."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +94,21 @@ class Workshop:
         reader = self._read("recraft", self.reader) if reads else None
         return ProcessPainter(folder_of(self.painter, "flux"), self._read("process", self.adapter), reader, parts)
 
+    @contextmanager
+    def painting(self, domain: Domain, reads: bool) -> Iterator[ProcessPainter]:
+        """The painter, for one process at a time. It stays loaded for whoever needs the same one next.
+
+        Raises:
+            BackendError: as for `check`; so is WeightsError.
+        """
+        self.check(domain, reads)
+        with _turn:
+            key = self, reads, self._stamp("process", self.adapter), self._stamp("recraft", self.reader)
+            if key not in _loaded:
+                _loaded.clear()
+                _loaded[key] = self.open(domain, reads)
+            yield _loaded[key]
+
     def domains(self) -> Sequence[Domain]:
         """The domains that can be painted here."""
         from brushloop.painter.adapters import files
@@ -96,6 +118,13 @@ class Workshop:
             return []
         known = files.trained(self.adapter)
         return [each for each in domains() if each.name in known]
+
+    def _stamp(self, kind: str, path: Path | None) -> tuple[int, int] | None:
+        """What tells an adapter's file from one that takes its place later."""
+        from brushloop.painter.adapters import files
+
+        path = path or files.INSTALLED / f"{kind}.safetensors"
+        return (told.st_mtime_ns, told.st_size) if path.is_file() and (told := path.stat()) else None
 
     def _read(self, kind: str, path: Path | None) -> Adapter | None:
         from brushloop.painter.adapters import files
