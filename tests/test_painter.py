@@ -10,12 +10,12 @@ import torch
 from diffusers import AutoencoderKL, FluxTransformer2DModel
 from PIL import Image
 
-from brushloop import precision
 from brushloop.errors import SizeError, WeightsError
 from brushloop.painter.base import PaintRequest
 from brushloop.painter.condition import attend, encode_condition, join, positions, prepare, velocity
 from brushloop.painter.flux import FluxPainter
 from brushloop.painter.tokens import SIDE, Window, mask, pack, to_picture, to_pixels, unpack
+from brushloop.precision import assuming
 
 
 def tiny() -> FluxTransformer2DModel:
@@ -143,17 +143,15 @@ def test_the_same_request_gives_the_same_pixels(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [torch.bfloat16, torch.float32])
-def test_weights_in_bfloat16_paint_what_autocast_paints(
-    folder: Path, kind: torch.dtype, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(precision, "in_bf16", lambda device: kind is torch.bfloat16)
-    painter, plain = FluxPainter(str(folder)), FluxPainter(str(folder))
-    plain._parts["transformer"] = prepare(plain.weights.load(FluxTransformer2DModel, "transformer"))
-    drawn = PaintRequest("a red apple on a beach", 3, (128, 128), denoising_steps=2)
-    edit = PaintRequest("add a cat", 1, (128, 128), painter.paint(drawn), ((2, 2, 30, 30),), denoising_steps=2)
-    assert painter._parts["transformer"].x_embedder.weight.dtype is kind
-    for request in (drawn, edit):
-        assert painter.paint(request).tobytes() == plain.paint(request).tobytes()
+def test_weights_in_bfloat16_paint_what_autocast_paints(folder: Path, kind: torch.dtype) -> None:
+    with assuming(kind is torch.bfloat16):
+        painter, plain = FluxPainter(str(folder)), FluxPainter(str(folder))
+        plain._parts["transformer"] = prepare(plain.weights.load(FluxTransformer2DModel, "transformer"))
+        drawn = PaintRequest("a red apple on a beach", 3, (128, 128), denoising_steps=2)
+        edit = PaintRequest("add a cat", 1, (128, 128), painter.paint(drawn), ((2, 2, 30, 30),), denoising_steps=2)
+        assert painter._parts["transformer"].x_embedder.weight.dtype is kind
+        for request in (drawn, edit):
+            assert painter.paint(request).tobytes() == plain.paint(request).tobytes()
 
 
 def test_a_local_edit_denoises_its_window_alone(folder: Path) -> None:

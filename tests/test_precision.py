@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from brushloop.precision import autocast, in_bf16
+from brushloop.precision import assuming, autocast, in_bf16
 
 
 def cpu(monkeypatch: pytest.MonkeyPatch, *known: str) -> None:
@@ -42,20 +42,29 @@ def test_accelerators_compute_in_bfloat16() -> None:
     assert in_bf16("cuda") and in_bf16(torch.device("mps"))
 
 
+def test_what_is_assumed_of_a_device_holds_within_it() -> None:
+    with assuming(True):
+        assert in_bf16("cpu")
+        with assuming(False):
+            assert not in_bf16("cpu") and not in_bf16("cuda")
+        assert in_bf16("cpu")
+    assert in_bf16("cuda")
+
+
 @pytest.mark.parametrize("shape", [(6, 4), (4, 6)])
-def test_muon_takes_torchs_steps_in_either_precision(monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int]) -> None:
+def test_muon_takes_torchs_steps_in_either_precision(shape: tuple[int, int]) -> None:
     from brushloop.train.muon import Muon
 
     generator, ends = torch.Generator().manual_seed(1), []
     begun, grads = torch.randn(shape, generator=generator), torch.randn(3, *shape, generator=generator)
     kinds = (torch.optim.Muon, False), (Muon, True), (Muon, False)
     for kind, half in kinds:
-        monkeypatch.setattr("brushloop.train.muon.in_bf16", lambda device, half=half: half)
         weight = torch.nn.Parameter(begun.clone())
         optimizer = kind([weight], lr=0.1, momentum=0.95, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
         for grad in grads:
             weight.grad = grad.clone()
-            optimizer.step()
+            with assuming(half):
+                optimizer.step()
         ends.append((weight.detach(), optimizer.state_dict()))
     (theirs, state), (same, _), (full, ours) = ends
     assert torch.equal(theirs, same)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
 from brushloop.painter.adapters.adapter import linears
+from brushloop.precision import assuming
 from brushloop.supervision.build.recipes import recipe as data_recipe
 from brushloop.supervision.build.run import build
 from brushloop.train import dry, outlines, process
@@ -27,6 +28,13 @@ from brushloop.train.supervise import VLM, Pen
 from brushloop.vlm_hf import load_processor
 
 FEW = ["batch=2", "rank=4", "side=96"]
+
+
+@pytest.fixture(autouse=True)
+def in_bf16() -> Iterator[None]:
+    """Real steps, too, as on a device that gains by bfloat16: what is estimated is one."""
+    with assuming(True):
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from markdown_it import MarkdownIt
 from PIL import Image
 
 from brushloop.canvas import Frame
-from brushloop.errors import BackendError
+from brushloop.errors import BackendError, InputError
 from brushloop.store import Store
 from brushloop.tutorial.book import Book
 from brushloop.tutorial.exporters import EXPORTERS, exporter_for, rendered
@@ -143,6 +143,9 @@ def test_no_text_becomes_an_action_of_a_document(name: str, number: int) -> None
             (data,) = rendered(book(text), exporter_for(None, name)).values()
         except BackendError as error:
             pytest.skip(str(error))
+        except InputError as error:  # letters that no font of this machine has are refused, not boxes in a row
+            assert "no font of this machine" in str(error)
+            continue
         parts = [data]
         if data.startswith(b"PK"):
             with zipfile.ZipFile(io.BytesIO(data)) as archive:

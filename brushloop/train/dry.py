@@ -27,6 +27,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from brushloop.errors import InputError
+from brushloop.precision import assuming
 from brushloop.train import editing, process, supervise
 from brushloop.train.editing import Editing
 from brushloop.train.loop import Over, Recipe, fitted
@@ -156,7 +157,7 @@ def estimate(
     counting = FlopCounterMode(display=False, custom_mapping=ATTENTION)
     with torch.device("meta"):
         task, whole, note = build(fitted(recipe, settings), base, side, records)
-    with Pretence():
+    with Pretence(), assuming(True):
         task.device = torch.device("cpu")
         _pretend(whole, task.module)
         learned = sum(parameter.numel() for parameter in task.module.parameters())
