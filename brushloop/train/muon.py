@@ -11,7 +11,7 @@ from brushloop.precision import in_bf16
 
 
 class Muon(torch.optim.Muon):
-    """As torch's with `adjust_lr_fn="match_rms_adamw"`, and with its state: a run goes on from one machine to another."""
+    """As torch's with `adjust_lr_fn="match_rms_adamw"`, and with its state: a run may change machines."""
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
