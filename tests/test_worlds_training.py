@@ -32,6 +32,7 @@ from brushloop.vlm_embedded import EmbeddedVLM  # noqa: E402
 
 TWO = Recipe(steps=2, batch=2, lr=1e-3, warmup=1, log_every=1)
 DRAWN = painter.Drawn(**vars(TWO))
+TAUGHT = vlm.Taught(**vars(TWO), turns="plan look")
 
 
 @pytest.fixture(autouse=True)
@@ -202,7 +203,7 @@ def test_a_vision_language_model_begins_with_the_weights_of_a_folder(
     """Its text model too, which the first stage leaves alone."""
     monkeypatch.setattr(vlm, "LEARNED", 60)
     monkeypatch.setattr(vlm, "build", partial(vlm.build, sight=32, text=32))
-    still = replace(TWO, lr=0.0)
+    still = replace(TAUGHT, lr=0.0)
     vlm.train(tmp_path / "one", tower=still, recipe=still)
     with only(LARGE):
         begun = replace(still, begin=str(tmp_path / "one" / "vlm"))
@@ -224,7 +225,11 @@ def test_the_vision_language_model_takes_steps_in_the_large_world(monkeypatch: p
         reading = vlm.Reading(vlm.build(tokens, sight=32, text=32))
         touch = vlm.Touch(None)
         losses = [vlm.TowerTask(TWO, reading, touch).loss(0)[0]]
-        losses += [vlm.Lessons(TWO, reading, tokens, touch).loss(step)[0] for step in (0, 1)]
+        lessons = vlm.Lessons(replace(TAUGHT, turns="look conclude"), reading, tokens, touch)
+        losses += [lessons.loss(step)[0] for step in (0, 1)]
+        assert [set(lessons.loss(step)[1]) for step in (0, 1)] == [{"look", "sight"}, {"conclude"}]
+        with pytest.raises(InputError, match="no turn 'plans'; did you mean 'plan'"):
+            vlm.Lessons(replace(TAUGHT, turns="plans"), reading, tokens, touch)
     assert reading.eyes.names == LARGE.names and all(torch.isfinite(loss) for loss in losses)
 
 

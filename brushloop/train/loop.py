@@ -15,7 +15,7 @@ import math
 import os
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -126,6 +126,21 @@ def fitted(recipe: R, settings: Sequence[str]) -> R:
         if getattr(recipe, name) < least:
             raise InputError(f"field {name} of the recipe is {getattr(recipe, name)}: give {least} or more")
     return recipe
+
+
+def in_turn(said: str, known: Iterable[str]) -> tuple[str, ...]:
+    """What the steps of a run are about in turn, as a recipe's `turns` says it: `paint window edit`.
+
+    Raises:
+        InputError: there is no such turn (the nearest is suggested), or there is none at all.
+    """
+    turns, options = tuple(said.split()), ", ".join(known)
+    for turn in turns:
+        if turn not in known:
+            raise InputError(f"a run of this recipe has no turn {turn!r}{nearest(turn, known)}: {options}")
+    if not turns:
+        raise InputError(f"field turns of the recipe names none: give some of {options}")
+    return turns
 
 
 def _value(kind: type, text: str) -> Any:

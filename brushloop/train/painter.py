@@ -25,17 +25,15 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
 from brushloop.canvas import Box, EditType
-from brushloop.errors import InputError
 from brushloop.painter.condition import encode_condition, join, positions, prepare, velocity
 from brushloop.painter.tokens import LENGTH, SIDE, Window, mask, pack
-from brushloop.supervision.build.recipes import nearest
 from brushloop.supervision.faults import spoil
 from brushloop.supervision.world import edits, scenes, words
 from brushloop.supervision.world.worlds import current
 from brushloop.train.autoencoder import mean_code
 from brushloop.train.begin import shared, take_over
 from brushloop.train.flow import SHIFT, noised
-from brushloop.train.loop import Recipe, fit
+from brushloop.train.loop import Recipe, fit, in_turn
 from brushloop.train.machine import autocast, device
 from brushloop.train.text import clip_tokenizer, t5_tokenizer
 
@@ -155,7 +153,7 @@ class Painting:
         width: int = WIDTH,
         layers: tuple[int, int] = LAYERS,
     ) -> None:
-        self.recipe, self.turns, self.device = recipe, _turns(recipe), device()
+        self.recipe, self.turns, self.device = recipe, in_turn(recipe.turns, COSTS), device()
         self.vae = vae.eval().requires_grad_(False).to(self.device, memory_format=torch.channels_last)
         self.tokenizer, self.tokenizer_2 = clip_tokenizer(), t5_tokenizer()
         self.module: Any = build(
@@ -220,16 +218,6 @@ class Painting:
         error = (guess.float() - target).pow(2).mean(-1)
         loss = (error * weight).sum() / weight.sum()
         return loss, {turn: loss.item() * len(self.turns) / self.turns.count(turn)}
-
-
-def _turns(recipe: Drawn) -> tuple[str, ...]:
-    turns = tuple(recipe.turns.split())
-    for turn in turns:
-        if turn not in COSTS:
-            raise InputError(f"a painter has no turn {turn!r}{nearest(turn, list(COSTS))}: {', '.join(COSTS)}")
-    if not turns:
-        raise InputError(f"field turns of the recipe names none: give some of {', '.join(COSTS)}")
-    return turns
 
 
 def _guess(

@@ -33,7 +33,7 @@ from brushloop.supervision.world import art, scenes, wishes, words
 from brushloop.supervision.world.worlds import current
 from brushloop.train.begin import shared, take_over
 from brushloop.train.judge import blemish
-from brushloop.train.loop import Recipe, fit
+from brushloop.train.loop import Recipe, fit, in_turn
 from brushloop.train.machine import autocast, device
 from brushloop.train.text import pieces, vocabulary_of
 from brushloop.vlm_embedded import END, IMAGE_TOKENS, conversation, pixels
@@ -51,6 +51,8 @@ class Taught(Recipe):
 
     tower: int = TOWER.steps
     """Steps of the first stage, which are taken as `TOWER` says."""
+    turns: str = "plan look plan kind plan look conclude look"
+    """What the batches of lessons are about in turn, of `TIMES`."""
 
 
 RECIPE = Taught(steps=2400, batch=24, lr=1.5e-3, seed=6, warmup=60, ema=0.995, log_every=30, muon=True)
@@ -344,8 +346,8 @@ doubt said "nothing" of things that stood elsewhere, and named what was smeared.
 """
 
 
-TURNS = ("plan", "look", "plan", "kind", "plan", "look", "conclude", "look")
-"""What the batches are about in turn: plans, looks at pictures, what follows from what is seen, kinds of edit."""
+TIMES = {"plan": 2, "look": 1, "conclude": 2, "kind": 3}
+"""Plans, looks at pictures, what follows from what is seen, kinds of edit: how many of each make up for one look."""
 ROUND = 32
 """Rows are as long as a multiple of this: batches of any length fragment the heap, until allocation costs most."""
 
@@ -353,8 +355,9 @@ ROUND = 32
 class Lessons:
     """Stage 2: plans and looks, answered as JSON."""
 
-    def __init__(self, recipe: Recipe, reading: Reading, tokens: PreTrainedTokenizerFast, touch: Touch) -> None:
+    def __init__(self, recipe: Taught, reading: Reading, tokens: PreTrainedTokenizerFast, touch: Touch) -> None:
         self.recipe, self.tokens, self.touch, self.device = recipe, tokens, touch, device()
+        self.turns = in_turn(recipe.turns, TIMES)
         self.module: Any = reading.to(self.device)
         marks = (',"asked":"', '","seen":"', '","status":"')
         self.asked, self.seen, self.status = (tokens.convert_tokens_to_ids(mark) for mark in marks)
@@ -365,10 +368,10 @@ class Lessons:
 
     def lessons(self, step: int) -> list[Lesson]:
         """The batch of a step; larger where there are no pictures."""
-        rng, turn = random.Random(f"vlm/{self.recipe.seed}/{step}"), TURNS[step % len(TURNS)]
+        rng, turn = random.Random(f"vlm/{self.recipe.seed}/{step}"), self.turns[step % len(self.turns)]
         if turn != "look":
-            make, times = {"plan": (plan_lesson, 2), "conclude": (blind_lesson, 2), "kind": (kind_lesson, 3)}[turn]
-            return [make(rng) for _ in range(times * self.recipe.batch)]
+            make = {"plan": plan_lesson, "conclude": blind_lesson, "kind": kind_lesson}[turn]
+            return [make(rng) for _ in range(TIMES[turn] * self.recipe.batch)]
         some = int(self.kept_share * self.recipe.batch) if self.kept else 0
         states = [faults.sample(rng, faulty=0.7, category=_category(rng)) for _ in range(self.recipe.batch - some)]
         pictures = self.touch([state.picture for state in states], rng)
@@ -378,9 +381,13 @@ class Lessons:
         ]
         return looks + rng.choices(self.kept, k=some) if some else looks
 
+    def share(self, turn: str) -> float:
+        """How many of the batches are about that."""
+        return self.turns.count(turn) / len(self.turns)
+
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
-        lessons, turn = self.lessons(step), TURNS[step % len(TURNS)]
-        share = TURNS.count(turn) / len(TURNS)
+        lessons, turn = self.lessons(step), self.turns[step % len(self.turns)]
+        share = self.share(turn)
         rows = [self._row(lesson) for lesson in lessons]
         longest = -(-max(len(row.ids) for row in rows) // ROUND) * ROUND
         pad = self.tokens.pad_token_id
@@ -525,7 +532,7 @@ def train(
     folder: Path,
     vae: Path | None = None,
     tower: Recipe = TOWER,
-    recipe: Recipe = RECIPE,
+    recipe: Taught = RECIPE,
     seconds: float | None = None,
     states: Callable[[], list[Lesson]] = list,
 ) -> None:
