@@ -66,13 +66,15 @@ def loop() -> Figures:
 def sizes() -> Figures:
     """MiB of the folders that ship."""
     from brushloop.supervision.judge import WEIGHTS
-    from brushloop.weights import SHIPPED
+    from brushloop.weights import SHIPPED, sets
 
-    def mib(path: Path) -> float:
-        files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    def mib(*paths: Path) -> float:
+        files = [file for path in paths for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file()]
         return sum(file.stat().st_size for file in files) / 2**20
 
-    return {"painter": mib(SHIPPED / "painter"), "vlm": mib(SHIPPED / "vlm"), "judge": mib(WEIGHTS)}
+    judges = sorted(WEIGHTS.parent.glob("*.safetensors"))
+    each = {"painter": mib(SHIPPED / "painter"), "vlm": mib(SHIPPED / "vlm"), "judge": mib(WEIGHTS)}
+    return each | {name: mib(SHIPPED / name) for name in sets()} | {"all": mib(SHIPPED, *judges)}
 
 
 def judge() -> Figures:
@@ -239,6 +241,7 @@ machine; only ratios within one run mean much.
 | painter folder | 40 MiB | {size["painter"]:.1f} MiB | `sizes` |
 | vision-language folder | 64 MiB | {size["vlm"]:.1f} MiB | `sizes` |
 | judge | | {size["judge"]:.1f} MiB | `sizes` |
+| all that ships, with `embedded:large` | 150 MiB | {size["all"]:.1f} MiB | `sizes` |
 {limits(figures)}
 
 ## The judge

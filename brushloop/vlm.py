@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from brushloop.canvas import ModelRef
-from brushloop.errors import BackendError, ReplyError
+from brushloop.errors import BackendError, ReplyError, WeightsError
 from brushloop.telemetry import operation
-from brushloop.weights import folder_of, is_own
+from brushloop.weights import folder_of, is_own, own_names
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -130,6 +130,17 @@ def ask(vlm: VLM, question: Question, noun: type[N]) -> Answer[N]:
             f"{vlm.ref.id} answered twice with something that is not a {noun.__name__}: {misfit}; "
             "try another model or seed"
         ) from misfit
+
+
+def that_know(prompt: str) -> list[str]:
+    """Those of the models that come with the package, by their names, which know every word of a prompt."""
+    found = []
+    for name in own_names():
+        try:
+            found += [name] if not open_vlm(name).unknown_words(prompt) else []
+        except WeightsError:  # a set of a painter alone
+            continue
+    return found
 
 
 def own_questions(vlm: VLM) -> frozenset[str] | None:

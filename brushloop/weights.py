@@ -98,6 +98,11 @@ def sets() -> tuple[str, ...]:
     return tuple(sorted(path.parents[1].name for path in SHIPPED.glob("*/painter/model_index.json")))
 
 
+def own_names() -> tuple[str, ...]:
+    """What the models that come with the package are called: `embedded`, and `embedded:SET` of each further set."""
+    return OWN, *(f"{OWN}:{each}" for each in sets())
+
+
 def is_own(name: str) -> bool:
     """Whether a backend's name means models that come with the package: `embedded` or `embedded:SET`."""
     return name.partition(":")[0] == OWN
@@ -111,15 +116,15 @@ def folder_of(name: str, backend: str) -> str | None:
             `<backend>:<folder>` either.
     """
     kind, _, where = name.partition(":")
-    known = [f"{OWN}:{each}" for each in sets()]
-    if name == OWN or name in known:
+    known = own_names()
+    if name in known:
         return name if where else None
     if kind == backend and where:
         return where
-    near = difflib.get_close_matches(name, known, 1)
+    near = difflib.get_close_matches(name, known[1:], 1)
     hint = f" (did you mean {near[0]}?)" if near else ""
     raise BackendError(
-        f"unknown {_BACKENDS[backend]} backend {name!r}{hint}: use {', '.join((OWN, *known))}, or {backend}:<folder>"
+        f"unknown {_BACKENDS[backend]} backend {name!r}{hint}: use {', '.join(known)}, or {backend}:<folder>"
     )
 
 

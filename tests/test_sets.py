@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from brushloop import Studio
 from brushloop.agent.names import makers_of
 from brushloop.cli.main import app
-from brushloop.errors import BackendError, InputError, WeightsError
+from brushloop.errors import BackendError, InputError, OutsideWorldError, WeightsError
 from brushloop.painter.base import open_painter
 from brushloop.painter.domains import domains
 from brushloop.painter.flux import FluxPainter
@@ -88,6 +88,20 @@ def test_models_tells_what_a_set_knows() -> None:
     told = CliRunner().invoke(app, ["models"]).stdout
     assert "sets         embedded, embedded:large" in told
     assert CliRunner().invoke(app, ["models", "flux:here"]).exit_code
+
+
+def test_a_word_that_a_set_knows_is_told_where_it_is_not_known(shelf: Path, tmp_path: Path) -> None:
+    studio = Studio(home=tmp_path / "home")
+    with pytest.raises(OutsideWorldError, match="words of its world, or a larger model"):
+        studio.paint("a red zeppelin")
+    card = shelf / "large" / "vlm" / "world.json"
+    world = json.loads(card.read_text())
+    card.write_text(json.dumps({**world, "words": [*world["words"], "zeppelin"]}))
+    with pytest.raises(OutsideWorldError, match="of its world, or embedded:large as painter and vlm"):
+        studio.paint("a red zeppelin")
+    card.unlink()
+    with pytest.raises(OutsideWorldError, match="or a larger model"):
+        studio.paint("a red zeppelin")
 
 
 def test_what_is_learned_in_another_world_is_installed_as_a_set_of_its_name(

@@ -12,7 +12,7 @@ from brushloop.cli.console import clean, result
 from brushloop.cli.made import folder_at
 from brushloop.cli.options import Json, Last, Name, opened
 from brushloop.errors import CorruptObjectError, InputError, StoreError, UnknownCreationError
-from brushloop.weights import OWN, folder_of, is_own, sets
+from brushloop.weights import OWN, folder_of, is_own, own_names
 
 if TYPE_CHECKING:
     from brushloop.creation import Creation
@@ -146,7 +146,7 @@ def models(
             {"kind": kind, "id": model.ref.id, "weights": model.ref.weights, "folder": str(folder), "bytes": size}
         )
     lines = [f"{part:<12} {', '.join(map(str, known))}" for part, known in world.items()]
-    names = [OWN, *(f"{OWN}:{each}" for each in sets())]
+    names = own_names()
     lines += [f"{'sets':<12} {', '.join(names)}"] if len(names) > 1 else []
     lines += [
         f"{row['kind']:<12} {row['id']}, {row['bytes'] / 2**20:.1f} MiB, {row['weights'][:12]}" for row in shipped
