@@ -1,7 +1,7 @@
 """How far models know a world, also such as are still learning: each of them by itself, on what training never showed.
 
     python -m benchmarks.known --painter brushloop/models/painter --vae brushloop/models/painter/vae --vlm embedded
-    python -m benchmarks.known --world large --judge weights/large/judge.safetensors --painter FOLDER --vlm hf:FOLDER
+    python -m benchmarks.known --world large --painter embedded:large --vlm embedded:large
 
 What is not named is not measured. The painter paints one thing on a background, at the place it is told, in eight
 denoising steps; beside how often the judge names it there is told how often it does on the scene as it is drawn.

@@ -2,7 +2,7 @@
 
     python -m benchmarks.scenes --number 200 --out runs/bench/scenes.jsonl
     python -m benchmarks.scenes --number 60 --category groups --out runs/bench/groups/scenes.jsonl
-    python -m benchmarks.scenes --world large --painter flux:FOLDER --vlm hf:FOLDER --judge FILE --out OUT
+    python -m benchmarks.scenes --world large --painter embedded:large --vlm embedded:large --out OUT
 
 Every prompt shows a combination (pair, count, colour, relation …) that training never saw. Both pictures of
 a prompt are painted with the same seed; where no plan comes there is no picture. Rows are appended as they are made; a

@@ -147,17 +147,18 @@ def process() -> None:
     grid(cells, 9).save(OUT / "process.png")
 
 
-def hundred(runs: Path = Path("runs/bench")) -> None:
+def hundred(runs: str = "runs/bench", name: str = "hundred") -> None:
     """The loop's pictures of the first hundred held-out prompts, none left out; a red frame: wrong, says the judge."""
-    rows = sorted((json.loads(line) for line in (runs / "scenes.jsonl").open()), key=lambda row: row["index"])[:100]
+    made = Path(runs)
+    rows = sorted((json.loads(line) for line in (made / "scenes.jsonl").open()), key=lambda row: row["index"])[:100]
     cells = []
     for row in rows:
         cell = Image.new("RGB", (88, 88), "white" if row["loop"]["correct"] else (214, 40, 40))
-        cell.paste(Image.open(runs / f"{row['index']:03d}-loop.png").resize((80, 80), Image.Resampling.LANCZOS), (4, 4))
+        cell.paste(Image.open(made / f"{row['index']:03d}-loop.png").resize((80, 80), Image.Resampling.LANCZOS), (4, 4))
         cells.append(cell)
         if not row["loop"]["correct"]:
             print(f"{row['index'] // 10 + 1}/{row['index'] % 10 + 1}: {row['prompt']}")
-    grid(cells, 10, 0).save(OUT / "hundred.webp", quality=85)
+    grid(cells, 10, 0).save(OUT / f"{name}.webp", quality=85)
 
 
 if __name__ == "__main__":

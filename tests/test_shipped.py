@@ -29,10 +29,12 @@ from brushloop.painter.flux import FluxPainter
 from brushloop.painter.workshop import Workshop
 from brushloop.planner.planner import Planner
 from brushloop.supervision import faults
-from brushloop.supervision.judge import WEIGHTS
+from brushloop.supervision.judge import WEIGHTS, Judge, weights_of
 from brushloop.supervision.processes import DOMAINS
 from brushloop.supervision.world import scenes, words
 from brushloop.supervision.world.cases import WORLD, case
+from brushloop.supervision.world.worlds import within
+from brushloop.vlm import open_vlm
 from brushloop.vlm_embedded import EmbeddedVLM
 from brushloop.weights import SHIPPED
 
@@ -60,7 +62,6 @@ def test_flux_pipeline_loads_the_painter_unchanged() -> None:
 
 def test_the_painter_paints_the_background_it_is_asked_for() -> None:
     from brushloop.painter.base import PaintRequest
-    from brushloop.supervision.judge import Judge
 
     painter, judge = FluxPainter(), Judge()
     asks = [("in a meadow", "meadow"), ("at night", "night"), ("at sea", "sea"), ("in the desert", "desert")]
@@ -159,3 +160,17 @@ def test_a_plan_step_is_made_as_a_process_and_the_next_one_adds_to_it() -> None:
     corner = after[8:30, 102:122].reshape(-1, 3)
     yellow = (corner[:, 0] > 200) & (corner[:, 1] > 170) & (corner[:, 2] < 150)
     assert yellow.mean() > 0.3, "a star stands beside it"
+
+
+def test_the_large_set_paints_things_of_the_large_world() -> None:
+    judge = Judge(weights_of("large"))
+    asks = [("a panda", "panda"), ("a pineapple", "pineapple"), ("a fortress", "castle"), ("an anchor", "anchor")]
+    with within("large"):
+        planner, painter = Planner(open_vlm("embedded:large")), open_painter("embedded:large")
+        plans = [planner.plan(Brief(prompt=f"{said} in a garden")).value for said, _ in asks]
+        assert [plan.elements[1].name for plan in plans] == [name for _, name in asks]
+        pictures = painter.paint_many(
+            [PaintRequest(plan.steps[0].instruction, 1, (128, 128), regions=plan.elements[1].boxes) for plan in plans]
+        )
+        seen = [{thing.name for thing in sight.objects} for sight in judge.look(pictures)]
+    assert sum(name in names for names, (_, name) in zip(seen, asks, strict=True)) >= 2

@@ -69,12 +69,14 @@ def test_wheel_holds_nothing_that_would_be_unpickled(contents: dict[str, int]) -
 
 @pytest.mark.models
 def test_weights_are_in_the_wheel_and_small(contents: dict[str, int]) -> None:
-    shipped = ("painter/model_index.json", "vlm/config.json", "vlm/model.safetensors", "adapters/recraft.safetensors")
-    for name in shipped:
+    shipped = ("painter/model_index.json", "vlm/config.json", "vlm/model.safetensors")
+    for name in (*shipped, "adapters/recraft.safetensors", *(f"large/{each}" for each in shipped)):
         assert f"brushloop/models/{name}" in contents
+    assert "brushloop/supervision/judge-large.safetensors" in contents
     assert mebibytes(contents, "brushloop/models/painter/") <= 40
     assert mebibytes(contents, "brushloop/models/vlm/") <= 64
     assert mebibytes(contents, "brushloop/models/adapters/") <= 16
+    assert mebibytes(contents, "brushloop/models/") <= 150
 
 
 @pytest.mark.models

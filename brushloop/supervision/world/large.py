@@ -1,4 +1,4 @@
-"""The large world: all that there is, for whoever trains on an accelerator. The shipped models do not know it.
+"""The large world: all that there is. Of the models that ship, those of `embedded:large` know it.
 
 Other names of things, colours and places follow the annotations of Unicode CLDR, as emojibase gathers them; only those
 that mean one thing of this world alone are here.

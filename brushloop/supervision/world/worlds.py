@@ -1,4 +1,4 @@
-"""Which world is sampled: `with only(LARGE): …`. Without a word, the small one, which the shipped models know.
+"""Which world is sampled: `with only(LARGE): …`. Without a word, the small one, which `embedded` knows.
 
 The world is a context variable: it holds for what runs inside the `with`, in that thread. A thread or process started
 there begins in the small world, and enters its own.
