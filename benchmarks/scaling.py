@@ -87,9 +87,9 @@ def see(name: str) -> None:
 
     def measure() -> dict[str, float]:
         with torch.no_grad():
-            plan = held.loss(0)[1]["plan"] * held.share("plan")
+            plan = held.loss(0)[1]["plan"] * held.turns.share("plan")
             start = time.process_time()
-            look = held.loss(1)[1]["look"] * held.share("look")
+            look = held.loss(1)[1]["look"] * held.turns.share("look")
             return {"plan": plan, "look": look, "ms": 1000 * (time.process_time() - start) / (2 * recipe.batch)}
 
     _milestones(task, recipe, folder / "lessons", LESSONS, recipe.batch, measure)
@@ -101,7 +101,7 @@ class _Held(vlm.Lessons):
     def lessons(self, step: int) -> list[vlm.Lesson]:
         rng = random.Random(f"scaling/{step}")
         states = [faults.sample(rng, training=False) for _ in range(2 * self.recipe.batch)]
-        if self.turns[step % len(self.turns)] == "plan":
+        if self.turns.at(step) == "plan":
             return [vlm.Lesson(vlm.plan_text(state.prompt), vlm.answer(state.plan)) for state in states]
         return [
             vlm.look_lesson(state.prompt, state.plan, state.step, state.look, state.picture, state.drawn)

@@ -132,15 +132,15 @@ def ask(vlm: VLM, question: Question, noun: type[N]) -> Answer[N]:
         ) from misfit
 
 
-def that_know(prompt: str) -> list[str]:
-    """Those of the models that come with the package, by their names, which know every word of a prompt."""
-    found = []
+def that_knows(prompt: str) -> str | None:
+    """The first of the models that come with the package, by its name, which knows every word of a prompt."""
     for name in own_names():
         try:
-            found += [name] if not open_vlm(name).unknown_words(prompt) else []
+            if not open_vlm(name).unknown_words(prompt):
+                return name
         except WeightsError:  # a set of a painter alone
             continue
-    return found
+    return None
 
 
 def own_questions(vlm: VLM) -> frozenset[str] | None:

@@ -7,15 +7,16 @@ Robust fine-tuning of zero-shot models, 2022, arXiv:2109.01903).
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from pathlib import Path
 
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from transformers import PreTrainedTokenizerFast
 
-WORDS = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"}
+from brushloop.train.begin import shared
+from brushloop.train.painter import READERS
 
 
 def average(one: Path, other: Path, out: Path, share: float = 0.5) -> None:
@@ -24,23 +25,14 @@ def average(one: Path, other: Path, out: Path, share: float = 0.5) -> None:
     for path in sorted(other.rglob("*.safetensors")):
         part = path.relative_to(other)
         first, second = load_file(one / part), load_file(path)
-        if words := WORDS.get(part.parts[0]):
-            theirs, ours = (vocabulary(folder / words) for folder in (one, other))
-            order = [theirs[word] for word, _ in sorted(ours.items(), key=lambda item: item[1])]
-            for name, table in first.items():
-                if len(table) == len(order) and table.ndim == 2:
-                    first[name] = table[order]
+        if part.parts[0] in READERS:
+            embedding, words = READERS[part.parts[0]]
+            theirs, first[embedding] = first[embedding], second[embedding].clone()
+            for here, there in shared(PreTrainedTokenizerFast.from_pretrained(other / words), one / words):
+                first[embedding][here] = theirs[there]
         mean = {name: first[name].float().lerp(second[name].float(), share).to(second[name].dtype) for name in second}
         with safe_open(path, "pt") as file:
             save_file(mean, out / part, metadata=file.metadata())
-
-
-def vocabulary(folder: Path) -> dict[str, int]:
-    """The numbers of all the tokens of a tokenizer, in order without a gap."""
-    told = json.loads((folder / "tokenizer.json").read_text())
-    words: dict[str, int] | list[list[object]] = told["model"]["vocab"]
-    found = words if isinstance(words, dict) else {str(word): number for number, (word, _) in enumerate(words)}
-    return found | {each["content"]: each["id"] for each in told["added_tokens"]}
 
 
 if __name__ == "__main__":

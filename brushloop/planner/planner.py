@@ -9,7 +9,7 @@ from brushloop.canvas import Brief, Critique, Element, ModelRef, Plan, Task
 from brushloop.errors import OutsideWorldError, ReplyError
 from brushloop.planner.keep import background_first, kept
 from brushloop.planner.prompt import instructions, plan_schema, plan_text, replan_text
-from brushloop.vlm import VLM, Answer, Question, ask, own_questions, that_know
+from brushloop.vlm import VLM, Answer, Question, ask, own_questions, that_knows
 
 TRIES, WARMTH = 5, 1.0
 """How often a prompt is planned if the plan has not what it names, and the temperature from the second time on."""
@@ -40,7 +40,7 @@ class Planner:
         said = "; ".join(
             f"{word[:40]!r}" + (f" (nearest: {', '.join(nearest)})" if nearest else "") for word, nearest in unknown[:3]
         )
-        more = f"{knowing[0]} as painter and vlm" if (knowing := that_know(prompt)) else "a larger model"
+        more = f"{other} as painter and vlm" if (other := that_knows(prompt)) else "a larger model"
         raise OutsideWorldError(f"{self.ref.id} does not know {said}: use words of its world, or {more}")
 
     def plan(self, brief: Brief) -> Answer[Plan]:

@@ -128,19 +128,28 @@ def fitted(recipe: R, settings: Sequence[str]) -> R:
     return recipe
 
 
-def in_turn(said: str, known: Iterable[str]) -> tuple[str, ...]:
+class Turns:
     """What the steps of a run are about in turn, as a recipe's `turns` says it: `paint window edit`.
 
     Raises:
         InputError: there is no such turn (the nearest is suggested), or there is none at all.
     """
-    turns, options = tuple(said.split()), ", ".join(known)
-    for turn in turns:
-        if turn not in known:
-            raise InputError(f"a run of this recipe has no turn {turn!r}{nearest(turn, known)}: {options}")
-    if not turns:
-        raise InputError(f"field turns of the recipe names none: give some of {options}")
-    return turns
+
+    def __init__(self, said: str, known: Iterable[str]) -> None:
+        self.names, options = tuple(said.split()), ", ".join(known)
+        for turn in self.names:
+            if turn not in known:
+                raise InputError(f"a run of this recipe has no turn {turn!r}{nearest(turn, known)}: {options}")
+        if not self.names:
+            raise InputError(f"field turns of the recipe names none: give some of {options}")
+
+    def at(self, step: int) -> str:
+        """What a step is about."""
+        return self.names[step % len(self.names)]
+
+    def share(self, turn: str) -> float:
+        """How many of the steps are about that."""
+        return self.names.count(turn) / len(self.names)
 
 
 def _value(kind: type, text: str) -> Any:

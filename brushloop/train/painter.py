@@ -33,7 +33,7 @@ from brushloop.supervision.world.worlds import current
 from brushloop.train.autoencoder import mean_code
 from brushloop.train.begin import shared, take_over
 from brushloop.train.flow import SHIFT, noised
-from brushloop.train.loop import Recipe, fit, in_turn
+from brushloop.train.loop import Recipe, Turns, fit
 from brushloop.train.machine import autocast, device
 from brushloop.train.text import clip_tokenizer, t5_tokenizer
 
@@ -63,6 +63,11 @@ NEW = (EditType.ADD, EditType.ADD, EditType.ADD, EditType.REPLACE)
 WIDTH, HEADS = 256, 8
 LAYERS = 2, 7
 """Double- and single-stream blocks."""
+READERS = {
+    "text_encoder": ("embeddings.token_embedding.weight", "tokenizer"),
+    "text_encoder_2": ("shared.weight", "tokenizer_2"),
+}
+"""What reads texts, with the table that has a row for each token, and the tokenizer that numbers them."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +158,7 @@ class Painting:
         width: int = WIDTH,
         layers: tuple[int, int] = LAYERS,
     ) -> None:
-        self.recipe, self.turns, self.device = recipe, in_turn(recipe.turns, COSTS), device()
+        self.recipe, self.turns, self.device = recipe, Turns(recipe.turns, COSTS), device()
         self.vae = vae.eval().requires_grad_(False).to(self.device, memory_format=torch.channels_last)
         self.tokenizer, self.tokenizer_2 = clip_tokenizer(), t5_tokenizer()
         self.module: Any = build(
@@ -165,12 +170,9 @@ class Painting:
     def begin(self, folder: Path) -> None:
         """Take over a painter's transformer, and what its text encoders know of the words that are said here too."""
         take_over(self.module["transformer"], folder / "transformer")
-        for name, embedding, tokenizer in (
-            ("text_encoder", "embeddings.token_embedding.weight", self.tokenizer),
-            ("text_encoder_2", "shared.weight", self.tokenizer_2),
-        ):
-            known = shared(tokenizer, folder / name.replace("text_encoder", "tokenizer"))
-            take_over(self.module[name], folder / name, {embedding: known})
+        tokenizers = self.tokenizer, self.tokenizer_2
+        for (name, (embedding, numbered)), tokenizer in zip(READERS.items(), tokenizers, strict=True):
+            take_over(self.module[name], folder / name, {embedding: shared(tokenizer, folder / numbered)})
 
     def latents(self, pictures: Sequence[Image.Image]) -> Tensor:
         """Pictures as (B N 4C) normalised tokens."""
@@ -191,7 +193,7 @@ class Painting:
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         rng = random.Random(f"painter/{self.recipe.seed}/{step}")
-        turn = self.turns[step % len(self.turns)]
+        turn = self.turns.at(step)
         window = Window.anywhere(rng) if turn in ("window", "new") else Window()
         makers: dict[str, Callable[[random.Random], Example]] = {
             "paint": paint_example, "placed": placed_example, "new": partial(edit_example, window=window, kinds=NEW),
@@ -217,7 +219,7 @@ class Painting:
             guess = self.guess(self.module["transformer"], mixed, t, features, pooled, self.ids[index], clues, draws)
         error = (guess.float() - target).pow(2).mean(-1)
         loss = (error * weight).sum() / weight.sum()
-        return loss, {turn: loss.item() * len(self.turns) / self.turns.count(turn)}
+        return loss, {turn: loss.item() / self.turns.share(turn)}
 
 
 def _guess(

@@ -33,7 +33,7 @@ from brushloop.supervision.world import art, scenes, wishes, words
 from brushloop.supervision.world.worlds import current
 from brushloop.train.begin import shared, take_over
 from brushloop.train.judge import blemish
-from brushloop.train.loop import Recipe, fit, in_turn
+from brushloop.train.loop import Recipe, Turns, fit
 from brushloop.train.machine import autocast, device
 from brushloop.train.text import pieces, vocabulary_of
 from brushloop.vlm_embedded import END, IMAGE_TOKENS, conversation, pixels
@@ -357,7 +357,7 @@ class Lessons:
 
     def __init__(self, recipe: Taught, reading: Reading, tokens: PreTrainedTokenizerFast, touch: Touch) -> None:
         self.recipe, self.tokens, self.touch, self.device = recipe, tokens, touch, device()
-        self.turns = in_turn(recipe.turns, TIMES)
+        self.turns = Turns(recipe.turns, TIMES)
         self.module: Any = reading.to(self.device)
         marks = (',"asked":"', '","seen":"', '","status":"')
         self.asked, self.seen, self.status = (tokens.convert_tokens_to_ids(mark) for mark in marks)
@@ -368,7 +368,7 @@ class Lessons:
 
     def lessons(self, step: int) -> list[Lesson]:
         """The batch of a step; larger where there are no pictures."""
-        rng, turn = random.Random(f"vlm/{self.recipe.seed}/{step}"), self.turns[step % len(self.turns)]
+        rng, turn = random.Random(f"vlm/{self.recipe.seed}/{step}"), self.turns.at(step)
         if turn != "look":
             make = {"plan": plan_lesson, "conclude": blind_lesson, "kind": kind_lesson}[turn]
             return [make(rng) for _ in range(TIMES[turn] * self.recipe.batch)]
@@ -381,13 +381,9 @@ class Lessons:
         ]
         return looks + rng.choices(self.kept, k=some) if some else looks
 
-    def share(self, turn: str) -> float:
-        """How many of the batches are about that."""
-        return self.turns.count(turn) / len(self.turns)
-
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
-        lessons, turn = self.lessons(step), self.turns[step % len(self.turns)]
-        share = self.share(turn)
+        lessons, turn = self.lessons(step), self.turns.at(step)
+        share = self.turns.share(turn)
         rows = [self._row(lesson) for lesson in lessons]
         longest = -(-max(len(row.ids) for row in rows) // ROUND) * ROUND
         pad = self.tokens.pad_token_id
