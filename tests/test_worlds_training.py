@@ -26,12 +26,13 @@ from brushloop.supervision.records import RecordFolder  # noqa: E402
 from brushloop.supervision.world import edits, scenes, words  # noqa: E402
 from brushloop.supervision.world.worlds import LARGE, SMALL, current, only  # noqa: E402
 from brushloop.train import flow, judge, painter, text, vlm  # noqa: E402
-from brushloop.train.__main__ import run  # noqa: E402
+from brushloop.train.__main__ import main, run  # noqa: E402
 from brushloop.train.loop import Recipe, fitted  # noqa: E402
 from brushloop.vlm_embedded import EmbeddedVLM  # noqa: E402
 
 TWO = Recipe(steps=2, batch=2, lr=1e-3, warmup=1, log_every=1)
 DRAWN = painter.Drawn(**vars(TWO))
+SOUGHT = judge.Seeking(**vars(TWO))
 TAUGHT = vlm.Taught(**vars(TWO), turns="plan look")
 
 
@@ -88,7 +89,7 @@ def test_a_judge_of_the_large_world_begins_with_one_of_the_small(tmp_path: Path)
     from brushloop.supervision.judge import WEIGHTS, load
 
     with only(LARGE):
-        task = judge.Detection(replace(TWO, seed=71))
+        task = judge.Detection(replace(SOUGHT, seed=71))
         fresh = task.module.cells.weight.detach().clone()
         task.begin(WEIGHTS)
     small = load(WEIGHTS)
@@ -110,6 +111,29 @@ def test_a_judge_of_the_large_world_begins_with_one_of_the_small(tmp_path: Path)
     assert torch.equal(task.module.cells.weight[new], fresh[new])
     kept, learned = task.module.body.state_dict(), small.body.state_dict()
     assert all(torch.equal(kept[name], learned[name]) for name in kept if not name.endswith("num_batches_tracked"))
+
+
+@pytest.mark.parametrize("seed", [71, 72])
+def test_a_crowd_shows_more_and_nothing_that_is_kept_from_training(seed: int) -> None:
+    with only(LARGE):
+        alone, crowd = (judge.Detection(replace(SOUGHT, seed=seed, batch=24, crowd=number)) for number in (0, 16))
+        few, many = alone.batch(0)[1], crowd.batch(0)[1]
+        kept_out = scenes.is_held_out if seed == 72 else judge.held_out
+        assert not any(kept_out(scene) for scene in many)
+    assert sum(len(scene.elements) for scene in many) > 2 * sum(len(scene.elements) for scene in few)
+    for scene in many:
+        boxes = [box for thing in scene.elements for box in thing.boxes]
+        assert all(scenes.apart(box, boxes[:at]) for at, box in enumerate(boxes))
+
+
+@pytest.mark.parametrize(("world", "own"), [("small", "embedded"), ("large", "embedded:large")])
+def test_states_of_a_world_are_painted_by_the_models_that_know_it(
+    world: str, own: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = list[tuple[Any, ...]]()
+    monkeypatch.setattr("brushloop.train.closed.paint", lambda *given, seconds: asked.append(given))
+    assert main(["states", "--steps", "3", "--world", world, "--runs", str(tmp_path)]) == 0
+    assert asked == [(tmp_path / "states", 3, own, own)]
 
 
 def test_a_compiled_step_is_the_same_step_and_draws_are_of_a_window(monkeypatch: pytest.MonkeyPatch) -> None:

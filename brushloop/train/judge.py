@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import random
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,17 @@ from brushloop.train.machine import autocast, device
 
 SPLIT = "judge/"
 """Name of the judge's own division of the world."""
-RECIPE = Recipe(steps=1300, batch=32, lr=3e-3, seed=71, warmup=100, ema=0.995, weight_decay=1e-4, log_every=25)
+
+
+@dataclass(frozen=True)
+class Seeking(Recipe):
+    """The numbers of a detector's run."""
+
+    crowd: int = 0
+    """Things that are added to a scene, as many as there is room for: more to name for the same arithmetic."""
+
+
+RECIPE = Seeking(steps=1300, batch=32, lr=3e-3, seed=71, warmup=100, ema=0.995, weight_decay=1e-4, log_every=25)
 TEACHER = replace(RECIPE, seed=72)
 """The same network on the models' division: it labels the states from which the critic learns, and measures nothing."""
 
@@ -40,10 +51,28 @@ def draw(rng: random.Random, training: bool) -> scenes.Scene:
     """
     while True:
         scene = scenes.sample(rng)
-        names = [thing.name for thing in scene.elements[1:]]
-        pairs = {"+".join(sorted(pair)) for pair in itertools.combinations(names, 2)}
-        if any(scenes.held_out(pair, SPLIT) for pair in pairs) is not training:
+        if held_out(scene) is not training:
             return scene
+
+
+def held_out(scene: scenes.Scene) -> bool:
+    """Whether a scene shows a pair of things that is kept from the judge's training."""
+    names = [thing.name for thing in scene.elements[1:]]
+    pairs = {"+".join(sorted(pair)) for pair in itertools.combinations(names, 2)}
+    return any(scenes.held_out(pair, SPLIT) for pair in pairs)
+
+
+def crowded(
+    rng: random.Random, scene: scenes.Scene, number: int, kept_out: Callable[[scenes.Scene], bool]
+) -> scenes.Scene:
+    """A training scene with `number` more things, or as many as there is room for beside what it may not show."""
+    for _ in range(number):
+        taken = [box for thing in scene.elements for box in thing.boxes]
+        box = scenes.free_box(rng, rng.choice(("small", "medium")), taken)
+        added = scenes.sample_element(rng).model_copy(update={"boxes": (box,)}) if box else None
+        fuller = added and replace(scene, elements=(*scene.elements, added), relation=None)
+        scene = fuller if fuller and not kept_out(fuller) else scene
+    return scene
 
 
 def blemish(picture: Image.Image, rng: random.Random) -> Image.Image:
@@ -62,10 +91,11 @@ def blemish(picture: Image.Image, rng: random.Random) -> Image.Image:
 class Detection:
     """Find every object of a scene."""
 
-    def __init__(self, recipe: Recipe, vae: Any = None) -> None:
+    def __init__(self, recipe: Seeking, vae: Any = None) -> None:
         self.recipe = recipe
         teaching = recipe.seed == TEACHER.seed
         self.draw = partial(scenes.sample_split if teaching else draw, training=True)
+        self.kept_out = scenes.is_held_out if teaching else held_out
         self.device = device()
         self.known = current().names
         self.module: Any = Detector(self.known).to(self.device)
@@ -91,7 +121,7 @@ class Detection:
         rng = random.Random(f"judge/{self.recipe.seed}/{step}")
         pictures, shown = [], []
         for _ in range(self.recipe.batch):
-            scene = self.draw(rng)
+            scene = crowded(rng, self.draw(rng), self.recipe.crowd, self.kept_out)
             picture = scenes.render(scene.elements, scene.style, scene.variant)
             if rng.random() < 0.2 and len(scene.elements) > 2:  # something spoiled is no object
                 gone = scene.elements[-1]
@@ -184,7 +214,7 @@ def object_f1(weights: Path, number: int = 500, seed: int = 0) -> dict[str, floa
     }  # fmt: skip
 
 
-def train(folder: Path, vae: Path | None = None, recipe: Recipe = RECIPE, seconds: float | None = None) -> None:
+def train(folder: Path, vae: Path | None = None, recipe: Seeking = RECIPE, seconds: float | None = None) -> None:
     """Train and write `folder/judge.safetensors`."""
     from diffusers import AutoencoderKL
 

@@ -15,7 +15,7 @@ from brushloop.errors import InputError
 from brushloop.supervision.world.large import LARGE as LARGE
 from brushloop.supervision.world.nouns import World
 from brushloop.supervision.world.small import SMALL as SMALL
-from brushloop.weights import is_own
+from brushloop.weights import OWN, is_own
 
 WORLDS = {world.name: world for world in (SMALL, LARGE)}
 """Every whole world by its name."""
@@ -32,6 +32,11 @@ def known_to(models: str) -> str:
     """Name of the world that models know, by their backend's name: that of `embedded:SET`, else the small one."""
     where = models.partition(":")[2] if is_own(models) else ""
     return where if where in WORLDS else SMALL.name
+
+
+def models_of(world: str) -> str:
+    """What the models are called that come with the package and know the world of that name."""
+    return OWN if world == SMALL.name else f"{OWN}:{world}"
 
 
 @contextmanager
