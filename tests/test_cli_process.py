@@ -87,6 +87,12 @@ def test_a_style_of_a_strength_is_laid_over(
     ("words", "exit", "code", "said"),
     [
         (["process", "a cat", "--domain", "emoji"], 3, "weights", "no adapter for emoji is installed"),
+        (
+            ["process", "a cat", "--domain", "emoji", "--painter", "embedded:large"],
+            3,
+            "weights",
+            "process --base embedded:large",
+        ),
         (["process", "a cat", "--domain", "jade carving"], 3, "weights", "FLUX.1-dev and the public MakeAnything"),
         (["process", "a cat", "--domain", "emojy"], 2, "input", "use emoji"),
         (["process", " ", "--domain", "emoji"], 2, "prompt", "the prompt is empty"),

@@ -46,7 +46,7 @@ def few_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_judge_of_the_large_world_takes_a_step_and_loads_with_its_own_names(tmp_path: Path) -> None:
     path = tmp_path / "judge.safetensors"
     with only(LARGE):
-        judge.train(tmp_path, recipe=replace(TWO, seed=71))
+        judge.train(tmp_path, recipe=replace(SOUGHT, seed=71))
         look = Judge(path)
         look.must_know(LARGE)
     assert current() is SMALL and look.names == LARGE.names  # whatever world is current where it is loaded

@@ -66,16 +66,17 @@ class Workshop:
                 f"processes take no options of a painter: write {self.painter.partition('?')[0]}, which computes in "
                 "bf16 on an accelerator"
             )
+        over = f"--base {where}" if where else "--install"
         if self.adapter is None and (where or domain.name not in files.trained()):
-            train = "train it (python -m brushloop.train process --install), or " if domain.drawn else ""
+            train = f"train it (python -m brushloop.train process {over}), or " if domain.drawn else ""
             raise WeightsError(
                 f"no adapter for {domain.name} is installed for {self.painter}: {train}use {domain.needs} "
                 "(brushloop adapters import, then --painter flux:<folder> --adapter FILE)"
             )
         if reads and self.reader is None and (where or not (files.INSTALLED / "recraft.safetensors").is_file()):
             raise WeightsError(
-                "no adapter that reads given frames is installed: train it (python -m brushloop.train recraft), or "
-                "name one with --recraft-adapter"
+                f"no adapter that reads given frames is installed for {self.painter}: train it "
+                f"(python -m brushloop.train recraft {over}), or name one with --recraft-adapter"
             )
 
     def open(self, domain: Domain, reads: bool) -> ProcessPainter:

@@ -72,8 +72,8 @@ def run(
     if name in ("judge", "teacher"):
         from brushloop.train import judge
 
-        recipe = judge.RECIPE if name == "judge" else judge.TEACHER
-        judge.train(where, vae if vae.is_dir() else None, told(recipe), seconds)
+        seeking = told(judge.RECIPE if name == "judge" else judge.TEACHER)
+        judge.train(where, vae if vae.is_dir() else None, seeking, seconds)
         return where / "judge.safetensors"
     if name == "states":
         from brushloop.train.closed import paint
@@ -84,14 +84,14 @@ def run(
     if name == "painter":
         from brushloop.train import painter
 
-        recipe = told(painter.RECIPE)
-        begun = Path(recipe.begin) / "vae"
-        if not vae.is_dir() and not (recipe.begin and begun.is_dir()):
+        drawn = told(painter.RECIPE)
+        begun = Path(drawn.begin) / "vae"
+        if not vae.is_dir() and not (drawn.begin and begun.is_dir()):
             raise InputError(
                 f"the painter needs an autoencoder at {vae}: run `python -m brushloop.train autoencoder` first, or "
                 "begin with a painter's folder (--set begin=embedded), which has one"
             )
-        painter.train(where, vae if vae.is_dir() else begun, recipe, seconds)
+        painter.train(where, vae if vae.is_dir() else begun, drawn, seconds)
         return where / "painter"
     if name in ("process", "recraft"):
         from brushloop.train import process
@@ -216,7 +216,8 @@ def _made(given: argparse.Namespace) -> list[Path]:
                 f"--{option} is for {' and '.join(ON_RECORDS)}: a run of {given.name} lies at {where} "
                 "(--runs names another folder), and --base what its adapter is laid over"
             )
-    debug, base = given.recipe == "debug", given.base and Path(given.base)
+    debug = given.recipe == "debug"
+    base = given.base and (_shipped("painter", given.base) if is_own(given.base) else Path(given.base))
     made = run(given.name, given.runs, given.steps, given.seconds, debug, given.set, base)
     return [made, install(given.name, made)] if given.install and given.name in INSTALLED else [made]
 
@@ -242,7 +243,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="a field of the recipe")
     parser.add_argument("--threads", type=int, help="CPU threads")
     parser.add_argument("--world", default="small", help="what is learned from: small, which ships, or a larger world")
-    parser.add_argument("--base", help="FLUX.1 folder under process, recraft, instruct and editor")
+    parser.add_argument("--base", help="under process, recraft, instruct, editor: a FLUX.1 folder, or embedded:SET")
     parser.add_argument("--dry-run", action="store_true", help="what a step takes, without weights (docs/bases.md)")
     parser.add_argument("--side", type=int, default=1024, help="pixels of a picture that --vlm reads, for --dry-run")
     parser.add_argument("--tflops", type=float, default=590.0, help="10^12 operations a second, for --dry-run")

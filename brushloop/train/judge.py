@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -35,7 +34,7 @@ class Seeking(Recipe):
     """The numbers of a detector's run."""
 
     crowd: int = 0
-    """Things that are added to a scene, as many as there is room for: more to name for the same arithmetic."""
+    """How many things a scene is filled up with, as far as there is room: more to name for the same arithmetic."""
 
 
 RECIPE = Seeking(steps=1300, batch=32, lr=3e-3, seed=71, warmup=100, ema=0.995, weight_decay=1e-4, log_every=25)
@@ -60,19 +59,6 @@ def held_out(scene: scenes.Scene) -> bool:
     names = [thing.name for thing in scene.elements[1:]]
     pairs = {"+".join(sorted(pair)) for pair in itertools.combinations(names, 2)}
     return any(scenes.held_out(pair, SPLIT) for pair in pairs)
-
-
-def crowded(
-    rng: random.Random, scene: scenes.Scene, number: int, kept_out: Callable[[scenes.Scene], bool]
-) -> scenes.Scene:
-    """A training scene with `number` more things, or as many as there is room for beside what it may not show."""
-    for _ in range(number):
-        taken = [box for thing in scene.elements for box in thing.boxes]
-        box = scenes.free_box(rng, rng.choice(("small", "medium")), taken)
-        added = scenes.sample_element(rng).model_copy(update={"boxes": (box,)}) if box else None
-        fuller = added and replace(scene, elements=(*scene.elements, added), relation=None)
-        scene = fuller if fuller and not kept_out(fuller) else scene
-    return scene
 
 
 def blemish(picture: Image.Image, rng: random.Random) -> Image.Image:
@@ -121,7 +107,7 @@ class Detection:
         rng = random.Random(f"judge/{self.recipe.seed}/{step}")
         pictures, shown = [], []
         for _ in range(self.recipe.batch):
-            scene = crowded(rng, self.draw(rng), self.recipe.crowd, self.kept_out)
+            scene = scenes.crowded(rng, self.draw(rng), self.recipe.crowd, self.kept_out)
             picture = scenes.render(scene.elements, scene.style, scene.variant)
             if rng.random() < 0.2 and len(scene.elements) > 2:  # something spoiled is no object
                 gone = scene.elements[-1]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -317,19 +317,23 @@ def groups(rng: random.Random) -> tuple[list[Element], Relation | None]:
 def crowd(rng: random.Random, most: int = 8) -> Scene:
     """As many scattered objects as fit, without any held-out combination: for learning to see, not to compose."""
     ground, style = rng.choice(current().backgrounds), rng.choice(current().styles)
-    scene = Scene((Element(name=ground, role="background"),), style, None, rng.randrange(16))
-    taken: list[Box] = []
+    return crowded(rng, Scene((Element(name=ground, role="background"),), style, None, rng.randrange(16)), most)
+
+
+def crowded(rng: random.Random, scene: Scene, most: int, kept_out: Callable[[Scene], bool] = is_held_out) -> Scene:
+    """A scene and as many more objects as fit, `most` in all, where none makes it one that is `kept_out`."""
+    taken = [box for thing in scene.elements for box in thing.boxes]
     for _ in range(3 * most):
+        if len(taken) >= most:
+            break
         thing = sample_element(rng)
         box = free_box(rng, rng.choice(tuple(SIZES)), taken)
         if box is None or any(thing.name == other.name for other in scene.elements):
             continue
         fuller = replace(scene, elements=(*scene.elements, thing.model_copy(update={"boxes": (box,)})))
-        if not is_held_out(fuller):
+        if not kept_out(fuller):
             scene = fuller
             taken.append(box)
-        if len(taken) == most:
-            break
     return scene
 
 
