@@ -53,6 +53,8 @@ class Taught(Recipe):
     """Steps of the first stage, which are taken as `TOWER` says."""
     turns: str = "plan look plan kind plan look conclude look"
     """What the batches of lessons are about in turn, of `TIMES`."""
+    own: float = 0.3
+    """Share of the looks that are at states which the loop itself made, where there are any (the closed loop)."""
 
 
 RECIPE = Taught(steps=2400, batch=24, lr=1.5e-3, seed=6, warmup=60, ema=0.995, log_every=30, muon=True)
@@ -363,8 +365,7 @@ class Lessons:
         self.asked, self.seen, self.status = (tokens.convert_tokens_to_ids(mark) for mark in marks)
         self.ends = frozenset(number for token, number in tokens.get_vocab().items() if token.startswith('"}'))
         self.kept: list[Lesson] = []
-        """Lessons from states that the painter really made (the closed loop), mixed in when there are any."""
-        self.kept_share = 0.3
+        """Lessons from states that the painter really made."""
 
     def lessons(self, step: int) -> list[Lesson]:
         """The batch of a step; larger where there are no pictures."""
@@ -372,7 +373,7 @@ class Lessons:
         if turn != "look":
             make = {"plan": plan_lesson, "conclude": blind_lesson, "kind": kind_lesson}[turn]
             return [make(rng) for _ in range(TIMES[turn] * self.recipe.batch)]
-        some = int(self.kept_share * self.recipe.batch) if self.kept else 0
+        some = int(self.recipe.own * self.recipe.batch) if self.kept else 0
         states = [faults.sample(rng, faulty=0.7, category=_category(rng)) for _ in range(self.recipe.batch - some)]
         pictures = self.touch([state.picture for state in states], rng)
         looks = [
