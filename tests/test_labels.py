@@ -125,6 +125,8 @@ def test_a_painted_picture_is_held_against_a_plan_that_asks_otherwise() -> None:
     assert changed > 30
     foreign = state.plan.model_copy(update={"elements": (*state.plan.elements[:-1], Element(name="dragon"))})
     assert otherwise(rng, state._replace(plan=foreign)) is None
+    later = PLAN.model_copy(update={"elements": (*PLAN.elements[:2], Element(name="dragon", boxes=(FAR,)))})
+    assert not any(otherwise(rng, state._replace(plan=later, step=0)) for _ in range(20)), "nor what comes later"
 
 
 def test_a_label_is_as_certain_as_the_least_certain_name() -> None:

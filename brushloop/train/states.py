@@ -64,7 +64,7 @@ def otherwise(rng: random.Random, state: Made, training: bool = True) -> Made | 
     due = state.plan.due(state.step)
     shown = Scene(tuple(state.plan.elements[index] for index in due), state.plan.style or current().styles[0])
     known = {"background": current().backgrounds, "object": current().by_name}
-    if len(due) < 2 or any(thing.name not in known[thing.role] for thing in shown.elements):
+    if len(due) < 2 or any(thing.name not in known[thing.role] for thing in state.plan.elements):
         return None  # a model planned it, and may have left the world
     change = rng.choice(CHANGES)
     edit = change(rng, shown)
