@@ -4,7 +4,8 @@
     python -m benchmarks.known --world large --painter embedded:large --vlm embedded:large
 
 What is not named is not measured. The painter paints one thing on a background, at the place it is told, in eight
-denoising steps; beside how often the judge names it there is told how often it does on the scene as it is drawn.
+denoising steps; beside how often the judge names it there is told how often it does on the scene as it is drawn. With
+both models, the critic is asked about the same pictures: how often it believes what the judge names, and the rest.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ import torch
 from diffusers import AutoencoderKL
 from PIL import Image
 
-from brushloop.canvas import Brief, Element
+from brushloop.canvas import Brief, Element, Plan, PlanStep, Status
+from brushloop.critic.critic import Critic
 from brushloop.errors import ReplyError
 from brushloop.painter.base import PaintRequest
 from brushloop.painter.flux import FluxPainter
@@ -59,21 +61,36 @@ def kept(folder: Path, number: int) -> Figures:
     return {name: 10 * math.log10(4 / (sum(rows) / len(rows))) for name, rows in named.items()}
 
 
-def named(painter: Many, judge: Judge, number: int) -> Figures:
-    """How often the judge names the one thing that was asked for where it was asked for: painted, drawn, by style."""
+def alone(number: int) -> list[scenes.Scene]:
+    """Held-out scenes, and of each the background and one thing."""
     rng, asked = random.Random("named"), list[scenes.Scene]()
     while len(asked) < number:
         scene = scenes.sample_split(rng, False)
-        alone = [thing for thing in scene.elements[1:] if thing.count == 1]
-        if alone:
-            asked.append(scenes.Scene((scene.elements[0], rng.choice(alone)), scene.style, None, scene.variant))
-    painted = [picture for picture, _ in _painted(painter, asked)]
+        single = [thing for thing in scene.elements[1:] if thing.count == 1]
+        if single:
+            asked.append(scenes.Scene((scene.elements[0], rng.choice(single)), scene.style, None, scene.variant))
+    return asked
+
+
+def named(painted: Sequence[Image.Image], judge: Judge, asked: Sequence[scenes.Scene]) -> Figures:
+    """How often the judge names the one thing that was asked for where it was asked for: painted, drawn, by style."""
     drawn = [scenes.render(one.elements, one.style, one.variant) for one in asked]
     hits = _there(judge, painted, asked)
     figures = {"named": _share(hits), "named as drawn": _share(_there(judge, drawn, asked))}
     for style in current().styles:
         figures[f"named in {style}"] = _share([hit for hit, one in zip(hits, asked, strict=True) if one.style == style])
     return figures
+
+
+def believed(critic: Critic, painted: Sequence[Image.Image], judge: Judge, asked: Sequence[scenes.Scene]) -> Figures:
+    """How often the critic takes the one thing for what was asked: where the judge names it, and where it does not."""
+    said: dict[bool, list[bool]] = {True: [], False: []}
+    for number, (picture, scene, hit) in enumerate(zip(painted, asked, _there(judge, painted, asked), strict=True)):
+        brief = Brief(prompt=words.prompt(scene, random.Random(number), training=False)[0])
+        step = PlanStep(instruction=_begin(scene), adds=(0, 1))
+        plan = Plan(elements=scene.elements, steps=(step,), style=scene.style)
+        said[hit].append(critic.reflect(brief, plan, 0, picture).value.findings[1].status is Status.PRESENT)
+    return {"believed if named": _share(said[True]), "believed if not": _share(said[False])}
 
 
 def each(painter: Many, judge: Judge, file: TextIO) -> Figures:
@@ -86,7 +103,7 @@ def each(painter: Many, judge: Judge, file: TextIO) -> Figures:
             things = (ground, Element(name=name, boxes=(box,) if box else ()))
             asked.append(scenes.Scene(things, style, None, rng.randrange(16)))
     right = Counter[str]()
-    for picture, scene in _painted(painter, asked):
+    for picture, scene in zip(_painted(painter, asked), asked, strict=True):
         thing, (hit,) = scene.elements[1].name, _there(judge, [picture], [scene])
         right[thing] += hit
         file.write(json.dumps({"object": thing, "style": scene.style, "named": hit}) + "\n")
@@ -113,19 +130,20 @@ def planned(vlm: VLM, number: int) -> Figures:
     return figures
 
 
-def _painted(painter: Many, asked: Sequence[scenes.Scene]) -> Iterator[tuple[Image.Image, scenes.Scene]]:
+def _begin(scene: scenes.Scene) -> str:
+    return words.begin(scene.elements[0], scene.elements[1], scene.style)
+
+
+def _painted(painter: Many, asked: Sequence[scenes.Scene]) -> Iterator[Image.Image]:
     """Each scene's background and first thing, as a painter begins with them."""
     side = scenes.CANVAS, scenes.CANVAS
     for start in range(0, len(asked), BATCH):
         some = asked[start : start + BATCH]
         requests = [
-            PaintRequest(
-                words.begin(one.elements[0], one.elements[1], one.style), seed, side, regions=one.elements[1].boxes,
-                denoising_steps=8,
-            )
+            PaintRequest(_begin(one), seed, side, regions=one.elements[1].boxes, denoising_steps=8)
             for seed, one in enumerate(some, start)
-        ]  # fmt: skip
-        yield from zip(painter.paint_many(requests), some, strict=True)
+        ]
+        yield from painter.paint_many(requests)
 
 
 def _there(judge: Judge, pictures: Sequence[Image.Image], asked: Sequence[scenes.Scene]) -> list[bool]:
@@ -163,8 +181,11 @@ def main() -> None:
         if given.vae:
             figures |= kept(given.vae, given.number)
         if given.painter:
-            painter = FluxPainter(given.painter)
-            figures |= named(painter, judge, given.number)
+            painter, asked = FluxPainter(given.painter), alone(given.number)
+            painted = list(_painted(painter, asked))
+            figures |= named(painted, judge, asked)
+            if given.vlm:
+                figures |= believed(Critic(open_vlm(given.vlm)), painted, judge, asked)
             if given.each:
                 with given.each.open("w") as file:
                     figures |= each(painter, judge, file)

@@ -11,26 +11,26 @@ from PIL import Image
 
 from benchmarks import known
 from brushloop.canvas import Element
+from brushloop.critic.critic import Critic
 from brushloop.painter.base import OnDenoise, PaintRequest
 from brushloop.supervision.judge import Judge
 from brushloop.supervision.world import scenes
 from brushloop.supervision.world.worlds import SMALL
+from brushloop.vlm import open_vlm
 
 SHIPPED = Path("brushloop/models/painter")
 
 
-class Blank:
-    """Paints nothing."""
-
-    def paint_many(self, requests: list[PaintRequest], on_denoise: OnDenoise | None = None) -> list[Image.Image]:
-        return [Image.new("RGB", one.size, "white") for one in requests]
-
-
-def test_what_nothing_was_painted_of_is_not_named() -> None:
-    figures = known.named(Blank(), Judge(), 8)
+def test_what_nothing_was_painted_of_is_neither_named_nor_believed() -> None:
+    asked, judge, critic = known.alone(8), Judge(), Critic(open_vlm("embedded"))
+    blank = [Image.new("RGB", (scenes.CANVAS, scenes.CANVAS), "white") for _ in asked]
+    figures = known.named(blank, judge, asked)
     assert figures["named"] == 0
     assert figures["named as drawn"] >= 0.8
     assert {"named in flat", "named in soft"} <= set(figures)
+    assert known.believed(critic, blank, judge, asked)["believed if not"] == 0
+    drawn = [scenes.render(one.elements, one.style, one.variant) for one in asked]
+    assert known.believed(critic, drawn, judge, asked)["believed if named"] >= 0.8
 
 
 def test_each_object_is_asked_for_in_each_style() -> None:
