@@ -2,6 +2,7 @@
 
     python -m benchmarks.critic --number 400
     python -m benchmarks.critic --store runs/bench/scenes.store
+    python -m benchmarks.critic --number 400 --world large --vlm embedded:large
 
 Half of the rendered states are faulty, and half of the sound ones unfinished. States from a store are
 labelled by the judge, every second one against a plan that asks for something else than was painted.
@@ -22,8 +23,9 @@ from brushloop.critic.critic import Critic
 from brushloop.critic.prompt import Seen
 from brushloop.store import Store
 from brushloop.supervision import faults
-from brushloop.supervision.judge import Judge
+from brushloop.supervision.judge import Judge, weights_of
 from brushloop.supervision.labels import certainty, label
+from brushloop.supervision.world.worlds import within
 from brushloop.train.states import made, otherwise
 from brushloop.vlm import open_vlm
 
@@ -97,12 +99,15 @@ def main() -> None:
     parser.add_argument("--number", type=int, default=400)
     parser.add_argument("--store", type=Path)
     parser.add_argument("--vlm", default="embedded")
+    parser.add_argument("--world", default="small", help="what states are sampled from and the judge knows")
     arguments = parser.parse_args()
     critic = Critic(open_vlm(arguments.vlm))
-    if arguments.store:
-        figures = painted(critic, Store(arguments.store), Judge(), arguments.number)
-    else:
-        figures = rendered(critic, arguments.number)
+    with within(arguments.world) as world:
+        if arguments.store:
+            judge = Judge(weights_of(world.name))
+            figures = painted(critic, Store(arguments.store), judge, arguments.number)
+        else:
+            figures = rendered(critic, arguments.number)
     sure = figures.pop("sure", {})
     for name, figure in figures.items():
         print(f"{name:24} {figure:.3f}" + (f" {sure[name]:.3f} where the judge is sure" if name in sure else ""))
