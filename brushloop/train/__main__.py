@@ -25,7 +25,7 @@ from brushloop.errors import BrushloopError, InputError
 from brushloop.supervision.build.recipes import nearest
 from brushloop.supervision.world.worlds import SMALL, current, known_to, models_of, within
 from brushloop.train.loop import R, fitted
-from brushloop.weights import SHIPPED, find, folder_of, is_own
+from brushloop.weights import OWN, SHIPPED, find, folder_of, is_own
 
 NAMES = ("autoencoder", "judge", "teacher", "painter", "states", "vlm", "process", "recraft", "instruct", "editor")
 CARDS = Path(__file__).parent / "cards"
@@ -124,6 +124,11 @@ def _shipped(name: str, models: str) -> Path:
     return find("vlm" if name == "vlm" else "painter", folder, ()).folder
 
 
+def _below(base: str) -> Path:
+    """The folder of a painter over which an adapter is trained: one that ships, by its name, or any."""
+    return _shipped("painter", base) if is_own(base) else Path(base)
+
+
 def as_told(recipe: R, steps: int | None, debug: bool, settings: Sequence[str]) -> R:
     """A recipe with what the command line says of it."""
     if debug:
@@ -216,15 +221,14 @@ def _made(given: argparse.Namespace) -> list[Path]:
                 f"--{option} is for {' and '.join(ON_RECORDS)}: a run of {given.name} lies at {where} "
                 "(--runs names another folder), and --base what its adapter is laid over"
             )
-    debug = given.recipe == "debug"
-    base = given.base and (_shipped("painter", given.base) if is_own(given.base) else Path(given.base))
+    debug, base = given.recipe == "debug", given.base and _below(given.base)
     made = run(given.name, given.runs, given.steps, given.seconds, debug, given.set, base)
     return [made, install(given.name, made)] if given.install and given.name in INSTALLED else [made]
 
 
 def _dry(given: argparse.Namespace) -> tuple[str, str, Sequence[str], int, Sequence[str]]:
     """What to estimate: recipe, base, settings, side of pictures, records."""
-    base = given.base or str(SHIPPED / "painter")
+    base = str(_below(given.base or OWN))
     if given.name == "supervise":
         if given.painter or not given.vlm:
             raise InputError("of supervise a dry run estimates the vision-language model: name that by --vlm alone")
