@@ -17,6 +17,7 @@ from safetensors.torch import load_file  # noqa: E402
 from transformers import PreTrainedTokenizerFast  # noqa: E402
 
 from brushloop.errors import InputError, WeightsError  # noqa: E402
+from brushloop.store import Store  # noqa: E402
 from brushloop.supervision import judge as judging  # noqa: E402
 from brushloop.supervision.build.recipes import recipe as data_recipe  # noqa: E402
 from brushloop.supervision.build.run import build as build_records  # noqa: E402
@@ -131,9 +132,19 @@ def test_states_of_a_world_are_painted_by_the_models_that_know_it(
     world: str, own: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = list[tuple[Any, ...]]()
-    monkeypatch.setattr("brushloop.train.closed.paint", lambda *given, seconds: asked.append(given))
+
+    class Noted:
+        store = Store(tmp_path / "states")
+
+        def __init__(self, painter: str, vlm: str, home: Path) -> None:
+            asked.append((home, painter, vlm))
+
+        def paint(self, prompt: str, **given: Any) -> None:
+            asked.append((given["id"],))
+
+    monkeypatch.setattr("brushloop.train.closed.Studio", Noted)
     assert main(["states", "--steps", "3", "--world", world, "--runs", str(tmp_path)]) == 0
-    assert asked == [(tmp_path / "states", 3, own, own)]
+    assert asked == [(tmp_path / "states", own, own), *((f"sample-0-{number:05d}",) for number in range(3))]
 
 
 def test_a_compiled_step_is_the_same_step_and_draws_are_of_a_window(monkeypatch: pytest.MonkeyPatch) -> None:

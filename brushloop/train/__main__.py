@@ -23,7 +23,7 @@ from typing import Any
 
 from brushloop.errors import BrushloopError, InputError
 from brushloop.supervision.build.recipes import nearest
-from brushloop.supervision.world.worlds import SMALL, current, known_to, models_of, within
+from brushloop.supervision.world.worlds import SMALL, current, known_to, within
 from brushloop.train.loop import R, fitted
 from brushloop.weights import OWN, SHIPPED, find, folder_of, is_own
 
@@ -78,8 +78,7 @@ def run(
     if name == "states":
         from brushloop.train.closed import paint
 
-        own = models_of(current().name)
-        paint(where, 2 if debug else steps or PROMPTS, own, own, seconds=seconds)
+        paint(where, 2 if debug else steps or PROMPTS, seconds=seconds)
         return where
     if name == "painter":
         from brushloop.train import painter
@@ -163,8 +162,7 @@ def sample(given: argparse.Namespace) -> list[Path]:
 
     where = given.out or given.runs / "sample"
     number = 2 if given.recipe == "debug" else given.steps or PROMPTS
-    own = models_of(current().name)
-    paint(where, number, given.painter or own, given.vlm or own, seconds=given.seconds)
+    paint(where, number, given.painter, given.vlm, seconds=given.seconds)
     return [where]
 
 

@@ -15,6 +15,7 @@ from brushloop.agent.studio import Studio
 from brushloop.errors import ModelError
 from brushloop.painter.base import Painter
 from brushloop.supervision.world import scenes, words
+from brushloop.supervision.world.worlds import current, models_of
 from brushloop.vlm import VLM
 
 BUDGET = {"rounds": 8, "stall": 2}
@@ -23,8 +24,8 @@ BUDGET = {"rounds": 8, "stall": 2}
 def paint(
     home: Path,
     number: int,
-    painter: str | Painter = "embedded",
-    vlm: str | VLM = "embedded",
+    painter: str | Painter | None = None,
+    vlm: str | VLM | None = None,
     seed: int = 0,
     seconds: float | None = None,
     part: int = 0,
@@ -32,13 +33,16 @@ def paint(
 ) -> int:
     """Paint `number` training prompts into a store at `home`, or as many as `seconds` allow; goes on with a store.
 
+    Without a word about painter and vlm, it is done by the models that ship and know the world.
+
     Several processes may share a store: each paints every `parts`-th prompt, from `part` on. A model in training may
     answer with something that is no plan or critique: that creation is left as far as it came.
 
     Returns:
         How many creations were painted now.
     """
-    studio, began, made = Studio(painter, vlm, home=home), time.monotonic(), 0
+    own = models_of(current().name)
+    studio, began, made = Studio(painter or own, vlm or own, home=home), time.monotonic(), 0
     done = {head.id for head in studio.store.heads()}
     for index in range(part, number, parts):
         if seconds is not None and time.monotonic() - began > seconds:
